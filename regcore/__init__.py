@@ -1,0 +1,1 @@
+"""Attention-based registration of medical images."""

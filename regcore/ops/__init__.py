@@ -1,0 +1,1 @@
+"""Numerical kernels on bare tensors: sampling, smoothing, vector fields."""
