@@ -1,0 +1,60 @@
+"""Sampling tensors at voxel coordinates.
+
+Spatial axes keep the array's order throughout (k, j, i in 3D; j, i in 2D), coordinates and displacements list their
+components in that same order, in voxels of the sampled tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Mode = Literal["linear", "nearest"]
+Padding = Literal["zeros", "border"]
+
+_TORCH_MODE = {"linear": "bilinear", "nearest": "nearest"}
+
+
+def identity_coordinates(shape: Sequence[int], like: Tensor) -> Tensor:
+    """Return each voxel's own coordinates, ``(1, D, *shape)``, with dtype and device of ``like``."""
+    axes = [torch.arange(n, dtype=like.dtype, device=like.device) for n in shape]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij")).unsqueeze(0)
+
+
+def sample(data: Tensor, coordinates: Tensor, mode: Mode = "linear", padding: Padding = "zeros") -> Tensor:
+    """Sample ``data`` at voxel ``coordinates``.
+
+    Args:
+        data: ``(N, C, *size)``.
+        coordinates: ``(N, D, *shape)``, voxels of ``data``, component order = axis order.
+        mode: ``linear`` (bi- or trilinear) or ``nearest``.
+        padding: value outside the volume: ``zeros``, or the nearest edge voxel (``border``).
+
+    Returns:
+        ``(N, C, *shape)``.
+    """
+    # (2 x + 1) / n - 1 is grid_sample's half-pixel form: exact for an axis of one voxel too, where n - 1 would be 0.
+    scaled = [
+        torch.add(coordinates[:, axis].mul(2.0 / n), 1.0 / n - 1.0) for axis, n in enumerate(data.shape[2:])
+    ]
+    lattice = torch.stack(scaled[::-1], dim=-1)
+    return F.grid_sample(
+        data, lattice.to(data.dtype), mode=_TORCH_MODE[mode], padding_mode=padding, align_corners=False
+    )
+
+
+def warp(data: Tensor, displacement: Tensor, mode: Mode = "linear", padding: Padding = "zeros") -> Tensor:
+    """Return ``data(x + displacement(x))``; see `sample` for the arguments.
+
+    Args:
+        data: ``(N, C, *shape)``.
+        displacement: ``(N, D, *shape)``, voxels.
+        mode: interpolation.
+        padding: value outside the volume.
+    """
+    coordinates = displacement + identity_coordinates(displacement.shape[2:], displacement)
+    return sample(data, coordinates, mode, padding)
