@@ -1,0 +1,257 @@
+"""Reading and writing images and ITK transforms. Files are written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+
+from regcore.field import DisplacementField
+from regcore.grid import Grid
+from regcore.image import Image
+from regcore.transform import AffineTransform, CompositeTransform, DenseTransform, RigidTransform, Transform
+
+_WIDER = {np.dtype("uint16"): np.int32, np.dtype("uint32"): np.int64, np.dtype("uint64"): np.int64}
+_LINEAR = (
+    sitk.AffineTransform,
+    sitk.Euler2DTransform,
+    sitk.Euler3DTransform,
+    sitk.VersorTransform,
+    sitk.VersorRigid3DTransform,
+    sitk.Similarity2DTransform,
+    sitk.Similarity3DTransform,
+    sitk.ScaleVersor3DTransform,
+    sitk.ScaleSkewVersor3DTransform,
+)
+
+
+def read_image(path: str | Path, name: str = "image") -> Image:
+    """Read a scalar 2D or 3D image: NIfTI, NRRD, MetaImage, any file ITK knows, or a folder with one DICOM series.
+
+    Args:
+        path: file or folder.
+        name: what to call it in messages.
+
+    Returns:
+        The image; integer pixels stay integers.
+
+    Raises:
+        ValueError: the file is missing, no image, a colour image, not 2D or 3D, or a single slice of a volume.
+    """
+    return from_sitk(_read(Path(path), name), name)
+
+
+def read_labels(path: str | Path, name: str = "labels") -> Image:
+    """Read a label map or mask; see `read_image`.
+
+    Raises:
+        ValueError: as `read_image`, or when a label is not a whole number.
+    """
+    image = read_image(path, name)
+    whole = image.data.round()
+    if image.data.is_floating_point() and not bool(torch.equal(whole, image.data)):
+        raise ValueError(f"{name}: expected whole numbers in {Path(path).name}, found fractions; pass a label map")
+    pixel_type = image.pixel_type if not image.data.is_floating_point() else "int32"
+    return image.with_data(whole.to(torch.int64), pixel_type)
+
+
+def write_image(image: Image, path: str | Path) -> None:
+    """Write an image with its own pixel type (rounded and clipped for integers).
+
+    Raises:
+        ValueError: the file cannot be written.
+    """
+    with _replacing(Path(path)) as temporary:
+        sitk.WriteImage(to_sitk(image), str(temporary), useCompression=True, compressionLevel=1)
+
+
+def from_sitk(source: sitk.Image, name: str = "image") -> Image:
+    """Take over a SimpleITK image; see `read_image` for what is refused."""
+    if source.GetNumberOfComponentsPerPixel() != 1:
+        count = source.GetNumberOfComponentsPerPixel()
+        raise ValueError(f"{name}: expected one value per voxel, got {count} (colour or vectors); convert it to grey")
+    if source.GetDimension() not in (2, 3):
+        raise ValueError(f"{name}: expected a 2D or 3D image, got {source.GetDimension()}D; extract one volume")
+    if min(source.GetSize()) < 2:
+        raise ValueError(
+            f"{name}: expected a volume or a 2D image, got size {source.GetSize()}: one slice of a volume; "
+            "pass the whole series, or save the slice as a 2D image"
+        )
+    array = sitk.GetArrayFromImage(source)
+    if np.iscomplexobj(array):
+        raise ValueError(f"{name}: expected real voxels, got complex numbers; pass the magnitude")
+    pixel_type = str(array.dtype)
+    array = array.astype(_WIDER.get(array.dtype, array.dtype), copy=False)
+    if array.dtype == np.float64:
+        array = array.astype(np.float32)
+    return Image(torch.from_numpy(array), _grid_of(source), pixel_type)
+
+
+def to_sitk(image: Image) -> sitk.Image:
+    """Return a SimpleITK image with the pixel type the image had on file."""
+    array, dtype = image.data.numpy(), np.dtype(image.pixel_type)
+    if np.issubdtype(dtype, np.integer):
+        limits = np.iinfo(dtype)
+        if np.issubdtype(array.dtype, np.floating):
+            array = np.rint(array)
+        array = np.clip(array, limits.min, limits.max)
+    return _on_grid(sitk.GetImageFromArray(array.astype(dtype)), image.grid)
+
+
+def read_transform(path: str | Path, grid: Grid, name: str = "transform") -> Transform:
+    """Read an ITK transform (.h5, .tfm, .txt, .mat).
+
+    Args:
+        path: the file.
+        grid: where to sample kinds that are neither linear nor a displacement field (B-splines, for one).
+        name: what to call it in messages.
+
+    Raises:
+        ValueError: the file is missing, not a transform, or of another dimension than ``grid``.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{name}: no such file: {path}")
+    try:
+        source = sitk.ReadTransform(str(path))
+    except RuntimeError as error:
+        raise ValueError(f"{name}: {path.name} is not a transform that ITK can read") from error
+    if source.GetDimension() != grid.dim:
+        raise ValueError(f"{name}: expected a {grid.dim}D transform, {path.name} is {source.GetDimension()}D")
+    return transform_from_sitk(source, grid)
+
+
+def transform_from_sitk(source: sitk.Transform, grid: Grid) -> Transform:
+    """Take over a SimpleITK transform; see `read_transform`."""
+    source = source.Downcast()
+    if isinstance(source, sitk.CompositeTransform):
+        # ITK applies the transform that was added last first.
+        parts = [source.GetNthTransform(n) for n in reversed(range(source.GetNumberOfTransforms()))]
+        chain = tuple(transform_from_sitk(part, grid) for part in parts)
+        return chain[0] if len(chain) == 1 else CompositeTransform(chain)
+    if isinstance(source, _LINEAR):
+        return _linear_from_sitk(source)
+    if isinstance(source, sitk.TranslationTransform):
+        return AffineTransform.of(np.eye(grid.dim), source.GetOffset())
+    if source.GetTransformEnum() == sitk.sitkIdentity:
+        return AffineTransform.identity(grid.dim)
+    if isinstance(source, sitk.DisplacementFieldTransform):
+        vectors = source.GetDisplacementField()
+    else:
+        size, spacing, origin, direction = grid.size, grid.spacing, grid.origin, grid.direction
+        kind = sitk.sitkVectorFloat64
+        vectors = sitk.TransformToDisplacementField(source, kind, size, origin, spacing, direction)
+    data = torch.from_numpy(np.moveaxis(sitk.GetArrayFromImage(vectors), -1, 0).astype(np.float32))
+    return DenseTransform(DisplacementField(data, _grid_of(vectors)))
+
+
+def write_transform(transform: Transform, path: str | Path) -> None:
+    """Write an ITK transform (.h5, .tfm) that SimpleITK, ANTs and Slicer apply as it is.
+
+    Raises:
+        ValueError: the file cannot be written.
+    """
+    with _replacing(Path(path)) as temporary:
+        sitk.WriteTransform(transform_to_sitk(transform), str(temporary))
+
+
+def transform_to_sitk(transform: Transform) -> sitk.Transform:
+    """Return the same map as a SimpleITK transform."""
+    if isinstance(transform, CompositeTransform):
+        chain = sitk.CompositeTransform(transform.dim)
+        for part in reversed(transform.parts):
+            chain.AddTransform(transform_to_sitk(part))
+        return chain
+    if isinstance(transform, AffineTransform):
+        return _linear_to_sitk(transform)
+    if isinstance(transform, DenseTransform):
+        vectors = np.moveaxis(transform.field.data.numpy(), 0, -1).astype(np.float64)
+        field = _on_grid(sitk.GetImageFromArray(vectors, isVector=True), transform.field.grid)
+        return sitk.DisplacementFieldTransform(field)
+    raise TypeError(f"transform: no ITK form for {type(transform).__name__}")
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside ``path``, renamed to it at the end and removed on any error."""
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"{path.name}: cannot be written to {path.parent}: {_reason(error)}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "is the folder writable, and the disk not full?"
+
+
+def _read(path: Path, name: str) -> sitk.Image:
+    if path.is_dir():
+        return _read_series(path, name)
+    if not path.is_file():
+        raise ValueError(f"{name}: no such file: {path}")
+    try:
+        return sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        if "orthonormal" in str(error):
+            sentence = f"{name}: the axes in {path.name} are sheared or not of unit length; resample it first"
+        else:
+            sentence = f"{name}: {path.name} is not an image that can be read (NIfTI, NRRD, MetaImage, DICOM folder)"
+        raise ValueError(sentence) from error
+
+
+def _read_series(folder: Path, name: str) -> sitk.Image:
+    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if not series:
+        raise ValueError(f"{name}: the folder {folder.name} holds no DICOM series")
+    if len(series) > 1:
+        raise ValueError(f"{name}: the folder {folder.name} holds {len(series)} DICOM series; keep one per folder")
+    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
+    try:
+        return sitk.ReadImage(files)
+    except RuntimeError as error:
+        raise ValueError(f"{name}: the DICOM series in {folder.name} cannot be read as one volume") from error
+
+
+def _grid_of(source: sitk.Image) -> Grid:
+    return Grid.of(source.GetSize(), source.GetSpacing(), source.GetOrigin(), _square(source.GetDirection()))
+
+
+def _square(values: tuple[float, ...]) -> np.ndarray:
+    dim = round(len(values) ** 0.5)
+    return np.asarray(values, dtype=np.float64).reshape(dim, dim)
+
+
+def _on_grid(target: sitk.Image, grid: Grid) -> sitk.Image:
+    target.SetSpacing(grid.spacing)
+    target.SetOrigin(grid.origin)
+    target.SetDirection(grid.direction)
+    return target
+
+
+def _linear_from_sitk(source: sitk.Transform) -> AffineTransform:
+    parts = (_square(source.GetMatrix()), np.asarray(source.GetTranslation()), np.asarray(source.GetCenter()))
+    rigid = isinstance(source, sitk.Euler2DTransform | sitk.Euler3DTransform | sitk.VersorRigid3DTransform)
+    return RigidTransform(*parts) if rigid else AffineTransform(*parts)
+
+
+def _linear_to_sitk(transform: AffineTransform) -> sitk.Transform:
+    dim = transform.dim
+    if isinstance(transform, RigidTransform):
+        target = sitk.Euler3DTransform() if dim == 3 else sitk.Euler2DTransform()
+    else:
+        target = sitk.AffineTransform(dim)
+    target.SetCenter(transform.centre.tolist())
+    target.SetMatrix(transform.matrix.ravel().tolist())
+    target.SetTranslation(transform.translation.tolist())
+    return target
