@@ -1,0 +1,32 @@
+"""Convolution of a single channel."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from regcore.models.layers.normalisation import channels_last
+
+
+def single_channel_convolution(image: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Convolve an image of one channel with 3x3x3 (3x3) kernels, zero padding 1.
+
+    The three taps along the last axis are offered as three channels: vector units idle on a single one, and
+    the result comes with its channels innermost. Three times as fast on a CPU, the sum is the same.
+
+    Args:
+        image: ``(N, 1, *size)``.
+        weight: ``(channels, 1, 3, 3, 3)`` in 3D, ``(channels, 1, 3, 3)`` in 2D.
+        bias: ``(channels,)`` or none.
+
+    Returns:
+        ``(N, channels, *size)``, channels innermost.
+    """
+    last = image.shape[-1]
+    padded = F.pad(image[:, 0], (1, 1))
+    taps = torch.stack([padded[..., tap : tap + last] for tap in range(3)], dim=-1).movedim(-1, 1)
+    kernel = weight[:, 0].movedim(-1, 1).unsqueeze(-1)
+    flat = (*(1,) * (image.ndim - 3), 0)
+    convolve = F.conv3d if image.ndim == 5 else F.conv2d
+    return channels_last(convolve(taps, kernel, bias, padding=flat))
