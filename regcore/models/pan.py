@@ -91,8 +91,8 @@ class PAN(RegistrationModel):
 
     Args:
         channels: features of the first convolution; the levels have 2, 4, 8, 16, 32 times as many.
-        mask_outside: neighbours outside the volume get no attention. The published network lets them take
-            part as zeros, which pulls at the faces.
+        mask_outside: no attention to neighbours outside the volume and those opposite. The published
+            network lets them take part as zeros, which pulls at the faces.
         orth: form of the penalty on similar heads: ``code`` as released (the level with two heads alone) or
             ``paper`` (summed over the levels with several heads).
         keep_unused: also hold the projections of the flow that the release creates and never uses (3,888
@@ -186,9 +186,10 @@ class PAN(RegistrationModel):
     def _encode_images(self, image: Tensor) -> list[Tensor]:
         data = F.leaky_relu_(single_channel_convolution(image, self.stem.weight, self.stem.bias), _SLOPE)
         mixed: list[Tensor] = []
+        gate: Tensor | None = None
         for level, projection in zip(self.encoder, self.projections, strict=True):
             assert isinstance(projection, Projection)
-            if mixed:
+            if gate is not None:
                 image = halve(image)
                 data = halve(data) * gate.to(data.dtype)[..., None, None, None]
             data, gate = level(data)

@@ -29,6 +29,7 @@ def plain_attention(query: Tensor, key: Tensor, bias: Tensor, mask_outside: bool
     logits = logits + gathered
     if mask_outside:
         inside = F.pad(torch.ones(1, 1, *size), (1,) * 6).unfold(2, 3, 1).unfold(3, 3, 1).unfold(4, 3, 1)
+        inside = inside * inside.flip(-3, -2, -1)
         outside = inside.reshape(1, -1, 1, 27).expand(batch, -1, heads, 27).reshape(logits.shape) == 0
         logits = logits.masked_fill(outside, -torch.inf)
     axis = torch.tensor([-1.0, 0.0, 1.0], dtype=query.dtype)
@@ -104,7 +105,7 @@ def shake(model: PAN, seed: int = 0) -> PAN:
             if "linear.weight" in name:
                 parameter.copy_(0.3 * noise)
             elif "displacement_heads" in name:
-                parameter.copy_(0.02 * noise)
+                parameter.copy_(0.01 * noise)
             elif "bias" in name or "norm" in name:
                 parameter.add_(0.2 * noise)
     return model

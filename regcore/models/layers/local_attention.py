@@ -45,7 +45,8 @@ def local_attention(query: Tensor, key: Tensor, bias: Tensor, *, mask_outside: b
         query: ``(N, S * C, *size)``, S heads of C channels each, head by head. Two or three spatial axes.
         key: as ``query``.
         bias: ``(S, 3, 3, 3)`` in 3D, ``(S, 3, 3)`` in 2D; in the order of `neighbour_offsets`.
-        mask_outside: give keys outside the volume no weight at all.
+        mask_outside: give no weight to keys outside the volume, nor to the keys opposite to them: with these
+            left in, the mean offset of an even choice would again be half a voxel inwards.
 
     Returns:
         ``(N, S * D, *size)``, voxels, head by head, components in axis order; float32, or float64 for such
@@ -197,7 +198,8 @@ class _Layout:
                 spread.addcmul_(neighbours, values)
         out.add_(bias.view(-1, 1))
         if slab.mask is not None:
-            spread.add_(self.neighbours(slab.mask, first, length))
+            mask = self.neighbours(slab.mask, first, length)
+            spread.add_(mask).add_(mask.flip(tuple(range(mask.ndim - 1))))
         return out
 
 
