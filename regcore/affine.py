@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from regcore.grid import Grid, Matrix
 from regcore.image import Image
 from regcore.progress import CancelCheck, Cancelled
-from regcore.transform import AffineTransform, RigidTransform
+from regcore.transform import AffineTransform, RigidTransform, Transform
 
 InitialKind = Literal["none", "centre", "moments", "rigid", "affine"]
 
@@ -30,7 +30,6 @@ _BINS = 32
 _COARSE_VOXELS, _FINE_VOXELS = 40_000, 200_000
 _START_ANGLES = (30.0, 60.0)  # degrees either way about each axis
 _STARTS_REFINED = 3
-_LEAST_OVERLAP = 0.05  # of the fixed samples
 
 
 def initial_transform(
@@ -38,18 +37,20 @@ def initial_transform(
     moving: Image,
     kind: InitialKind,
     *,
+    start: Transform | None = None,
     fixed_mask: Image | None = None,
     moving_mask: Image | None = None,
     progress: Callable[[float, str], None] | None = None,
     cancelled: CancelCheck | None = None,
-) -> AffineTransform:
+) -> Transform:
     """Bring ``moving`` roughly onto ``fixed``.
 
     Args:
         fixed: any orientation; works best in canonical order (`regcore.image.Reorientation`).
         moving: the same dimension.
-        kind: ``none`` identity; ``centre`` centres of the volumes; ``moments`` centres of mass; ``rigid`` and
-            ``affine`` Mattes mutual information, coarse to fine, from several shifted and rotated starts.
+        kind: ``none`` keeps ``start``; ``centre`` centres of the volumes; ``moments`` centres of mass; ``rigid`` and
+            ``affine`` Mattes mutual information, coarse to fine, from ``start`` or several shifted and rotated starts.
+        start: what is known already, fixed to moving; the identity when absent.
         fixed_mask: on the fixed grid, above 0 where the image counts.
         moving_mask: on the moving grid, likewise.
         progress: called with the fraction done and a message.
@@ -59,11 +60,14 @@ def initial_transform(
         The transform from fixed to moving points (mm).
 
     Raises:
-        ValueError: the images share no content to compare.
+        ValueError: the images share no content to compare, or ``rigid`` or ``affine`` is to go on from a transform
+            that is not linear.
         Cancelled: ``cancelled`` returned true.
     """
     if kind == "none":
-        return AffineTransform.identity(fixed.dim)
+        return start or AffineTransform.identity(fixed.dim)
+    if kind in ("rigid", "affine") and start is not None and not isinstance(start, AffineTransform):
+        raise ValueError(f"init: {kind} can only go on from a linear transform, not from {type(start).__name__}")
     frame = _local_frame(fixed.grid)
     if kind == "centre":
         local: AffineTransform = _shift(frame.map_point(moving.grid.centre))
@@ -72,7 +76,8 @@ def initial_transform(
     else:
         images = (frame.image(fixed), frame.image(moving))
         masks = tuple(frame.image(mask) if mask is not None else None for mask in (fixed_mask, moving_mask))
-        local = _Search(images, masks, progress, cancelled).run(kind)
+        begin = frame.to_local(start) if isinstance(start, AffineTransform) else None
+        local = _Search(images, masks, progress, cancelled).run(kind, begin)
     return frame.to_world(local)
 
 
@@ -104,10 +109,7 @@ def landmark_transform(
     shift = y.mean(axis=0) - centre
     if kind == "affine":
         return AffineTransform.of(np.linalg.lstsq(a, b, rcond=None)[0].T, shift, centre)
-    u, _, vt = np.linalg.svd(b.T @ a)
-    sign = np.ones(dim)
-    sign[-1] = np.sign(np.linalg.det(u @ vt))
-    return RigidTransform((u * sign) @ vt, shift, centre)
+    return RigidTransform(_nearest_rotation(b.T @ a), shift, centre)
 
 
 @dataclass(frozen=True)
@@ -125,11 +127,16 @@ class _Frame:
         origin = self.map_point(np.asarray(grid.origin))
         return Image(image.data, Grid.of(grid.size, grid.spacing, origin.tolist(), self.rotation @ grid.axes))
 
+    @property
+    def _there(self) -> AffineTransform:
+        return AffineTransform.of(self.rotation, -self.origin, self.origin)
+
+    def to_local(self, world: AffineTransform) -> AffineTransform:
+        full = self._there.homogeneous @ world.homogeneous @ self._there.inverse().homogeneous
+        return AffineTransform.from_homogeneous(full)
+
     def to_world(self, local: AffineTransform) -> AffineTransform:
-        there = AffineTransform.from_homogeneous(
-            AffineTransform.of(self.rotation, -self.origin, self.origin).homogeneous
-        )
-        full = there.inverse().homogeneous @ local.homogeneous @ there.homogeneous
+        full = self._there.inverse().homogeneous @ local.homogeneous @ self._there.homogeneous
         world = AffineTransform.from_homogeneous(full, self.origin)
         if isinstance(local, RigidTransform):
             return RigidTransform(world.matrix, world.translation, world.centre)
@@ -197,15 +204,17 @@ class _Search:
         self.progress, self.cancelled = progress, cancelled
         self.dim = images[0].dim
 
-    def run(self, kind: Literal["rigid", "affine"]) -> AffineTransform:
-        coarse = [self._level(_COARSE_VOXELS), self._level(_FINE_VOXELS)]
-        best = self._best_start(coarse[0])
+    def run(self, kind: Literal["rigid", "affine"], start: AffineTransform | None) -> AffineTransform:
+        levels = [self._level(_COARSE_VOXELS), self._level(_FINE_VOXELS)]
+        best = self._best_start(levels[0]) if start is None else start
         plan: list[tuple[int, str, int]] = [(0, "rigid", 60), (1, "rigid", 40)]
-        if kind == "affine":
+        if kind == "affine" and start is not None:
+            plan = [(0, "affine", 100), (1, "affine", 100)]
+        elif kind == "affine":
             plan = [(0, "rigid", 60), (0, "affine", 100), (1, "affine", 100)]
         for number, (level, step, iterations) in enumerate(plan):
             self._report((1 + number) / (1 + len(plan)), f"{step}, step {number + 1} of {len(plan)}")
-            best = self._optimise(coarse[level], best, step, iterations)[1]
+            best = self._optimise(levels[level], best, step, iterations)[1]
         return best
 
     def _level(self, voxels: int) -> tuple[sitk.Image, sitk.Image, sitk.Image | None, sitk.Image | None]:
@@ -305,9 +314,17 @@ def _itk_linear(start: AffineTransform, kind: str) -> sitk.Transform:
     rigid = sitk.Euler2DTransform() if dim == 2 else sitk.Euler3DTransform()
     target = rigid if kind == "rigid" else sitk.AffineTransform(dim)
     target.SetCenter(start.centre.tolist())
-    target.SetMatrix(start.matrix.ravel().tolist())
+    target.SetMatrix((_nearest_rotation(start.matrix) if kind == "rigid" else start.matrix).ravel().tolist())
     target.SetTranslation(start.translation.tolist())
     return target
+
+
+def _nearest_rotation(matrix: Matrix) -> Matrix:
+    """Return the rotation closest to ``matrix``, which may be one already (to the precision of its file)."""
+    u, _, vt = np.linalg.svd(matrix)
+    sign = np.ones(len(matrix))
+    sign[-1] = np.sign(np.linalg.det(u @ vt))
+    return np.asarray((u * sign) @ vt, dtype=np.float64)
 
 
 def _from_itk_linear(source: sitk.Transform) -> AffineTransform:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from regcore.forces.lncc import LnccForce
@@ -87,7 +86,10 @@ def refine(
         if iterations == 0:
             continue
         factor = options.finest * 2 ** (len(options.iterations) - 1 - level)
-        factors = [min(factor, 2 ** max(0, int(math.log2(size / _SMALLEST_AXIS)))) if size >= _SMALLEST_AXIS else 1 for size in shape]
+        factors = [
+            min(factor, 2 ** max(0, int(math.log2(size / _SMALLEST_AXIS)))) if size >= _SMALLEST_AXIS else 1
+            for size in shape
+        ]
         displacement = downsample_displacement(result, factors)
         before = displacement
         force = LnccForce(downsample(fixed, factors), options.window)

@@ -1,0 +1,73 @@
+"""What is refused before any work is done, each in one sentence."""
+
+from __future__ import annotations
+
+import torch
+
+from regcore.image import check_finite
+from regcore.models import list_models, model_info
+from regcore.preprocess import Inputs
+
+
+class DeviceError(RuntimeError):
+    """The device asked for is not there, or has too little memory."""
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device to run on; ``auto`` takes the GPU when there is one.
+
+    Raises:
+        ValueError: ``name`` is no device.
+        DeviceError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device: expected auto, cpu, cuda or cuda:N, got {name}") from error
+    if device.type != "cpu" and (device.type != "cuda" or (device.index or 0) >= torch.cuda.device_count()):
+        raise DeviceError(f"device: {name} is not available here; use auto or cpu")
+    return device
+
+
+def check_inputs(inputs: Inputs, needs_overlap: bool) -> None:
+    """Refuse images that cannot be registered.
+
+    Args:
+        inputs: as given by the user.
+        needs_overlap: whether the volumes must share space as they lie.
+
+    Raises:
+        ValueError: NaN, one value only, different dimensions, an empty mask, or no overlap.
+    """
+    fixed, moving = inputs.fixed, inputs.moving
+    if fixed.dim != moving.dim:
+        raise ValueError(f"moving: expected a {fixed.dim}D image like the fixed one, got {moving.dim}D")
+    check_finite(fixed, "fixed")
+    check_finite(moving, "moving")
+    for name, mask, image in (("fixed-mask", inputs.fixed_mask, fixed), ("moving-mask", inputs.moving_mask, moving)):
+        if mask is None:
+            continue
+        if mask.dim != image.dim:
+            raise ValueError(f"{name}: expected a {image.dim}D mask like the image, got {mask.dim}D")
+        if not bool((mask.data > 0).any()):
+            raise ValueError(f"{name}: the mask is empty; draw the region that counts, or leave it out")
+        if not mask.grid.overlaps(image.grid):
+            raise ValueError(f"{name}: the mask lies outside its image")
+    if needs_overlap and not fixed.grid.overlaps(moving.grid):
+        raise ValueError(
+            "moving: the volumes do not overlap in space; make sure they belong together, then use "
+            "--init centre,affine to bring them together first"
+        )
+
+
+def check_model(name: str, dim: int) -> None:
+    """Refuse a model that is unknown or does not register images of ``dim`` dimensions.
+
+    Raises:
+        ValueError: naming the models that do.
+    """
+    if name != "none" and dim not in model_info(name).dimensions:
+        able = ", ".join(["none", *list_models(dimensions=dim)])
+        raise ValueError(f"model: {name} does not register {dim}D images; choose from {able}")

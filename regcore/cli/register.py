@@ -1,0 +1,173 @@
+"""`regcore register`: two image files in, a folder of results out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from jsonargparse import ArgumentParser, Namespace
+
+from regcore.affine import InitialKind, landmark_transform
+from regcore.cli.console import cancel_on_interrupt, following
+from regcore.image import Image
+from regcore.io import read_image, read_labels, read_transform
+from regcore.landmarks import Landmarks, read_landmarks
+from regcore.outputs import staged, write_registration
+from regcore.pipeline import Registration, Settings, register
+from regcore.preprocess import Inputs
+from regcore.summary import Truth, summarise
+from regcore.transform import Transform
+
+HELP = "register two images"
+_KINDS = get_args(InitialKind)
+
+
+def parser() -> ArgumentParser:
+    """Describe the command line."""
+    made = ArgumentParser(
+        description="Register MOVING to FIXED and write transform, warped image, Jacobian and report."
+    )
+    made.add_argument("fixed", type=Path, help="image file or DICOM folder; the result lies on its grid")
+    made.add_argument("moving", type=Path, help="image file or DICOM folder to bring onto it")
+    made.add_argument("-o", "--output", type=Path, required=True, help="folder for the results; made if absent")
+    made.add_argument("--model", type=str, default="none", help="network, see `regcore models`; none: refinement alone")
+    made.add_argument(
+        "--init",
+        type=str,
+        default="affine",
+        help="none, centre, moments, rigid, affine, landmarks or a transform file; "
+        "two joined by a comma go on from the first, as in centre,affine",
+    )
+    made.add_argument(
+        "--refine", type=int | None, default=None, help="iterations on the pair itself; 0 switches it off"
+    )
+    made.add_argument("--similarity", type=Literal["auto", "lncc", "mind"], default="auto", help="auto: by correlation")
+    for side in ("fixed", "moving"):
+        made.add_argument(
+            f"--{side}-mask", type=Path | None, default=None, help=f"region of the {side} image that counts"
+        )
+        made.add_argument(f"--{side}-labels", type=Path | None, default=None, help="label map, for Dice and distances")
+        made.add_argument(
+            f"--{side}-landmarks",
+            type=Path | None,
+            default=None,
+            help="points (CSV, FCSV, MRK.JSON), for TRE or --init",
+        )
+    made.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
+    made.add_argument("--seed", type=int, default=0, help="of networks without trained weights")
+    made.add_argument("-q", "--quiet", action="store_true", help="show nothing but errors")
+    made.add_argument("-v", "--verbose", action="store_true", help="show every step")
+    made.add_argument("--json", action="store_true", help="progress and result as JSON lines on standard output")
+    return made
+
+
+def run(chosen: Namespace) -> None:
+    """Do it; raises what `regcore.cli.main` turns into exit codes."""
+    if chosen.refine is not None and chosen.refine < 0:
+        raise ValueError(f"refine: expected 0 or more iterations, got {chosen.refine}")
+    with staged(chosen.output) as folder, cancel_on_interrupt() as cancelled:
+        inputs = Inputs(
+            read_image(chosen.fixed, "fixed"),
+            read_image(chosen.moving, "moving"),
+            _labels(chosen.fixed_mask, "fixed-mask"),
+            _labels(chosen.moving_mask, "moving-mask"),
+        )
+        truth = Truth(
+            _labels(chosen.fixed_labels, "fixed-labels"),
+            _labels(chosen.moving_labels, "moving-labels"),
+            _landmarks(chosen.fixed_landmarks, inputs.fixed, "fixed-landmarks"),
+            _landmarks(chosen.moving_landmarks, inputs.fixed, "moving-landmarks"),
+        )
+        _check_truth(truth, inputs.fixed.dim)
+        start, kinds = _initial(chosen.init, inputs.fixed, truth)
+        settings = Settings(chosen.model, kinds, chosen.refine, chosen.similarity, chosen.device, seed=chosen.seed)
+        with following(chosen.quiet, chosen.json, chosen.verbose) as progress:
+            result = register(inputs, settings, start=start, progress=progress, cancelled=cancelled)
+            summary = _summary(result, inputs, settings, truth, chosen)
+            write_registration(result, inputs, summary, folder)
+    if chosen.json:
+        sys.stdout.write(json.dumps({"result": str(chosen.output), **summary}) + "\n")
+    elif not chosen.quiet:
+        sys.stdout.write(_table(summary) + f"\nReport: {chosen.output / 'report.html'}\n")
+
+
+def _summary(
+    result: Registration, inputs: Inputs, settings: Settings, truth: Truth, chosen: Namespace
+) -> dict[str, object]:
+    summary = summarise(result, inputs, settings, truth)
+    # A file's name, never its path: folders may carry a patient's name.
+    for side, path in (("fixed", chosen.fixed), ("moving", chosen.moving)):
+        cast(dict[str, object], summary[side])["file"] = path.name
+    cast(dict[str, object], summary["settings"])["init"] = Path(chosen.init).name
+    return summary
+
+
+def _initial(text: str, fixed: Image, truth: Truth) -> tuple[Transform | None, tuple[InitialKind, ...]]:
+    """Read ``--init``: a start known before, and the steps that go on from it."""
+    first, *rest = text.split(",")
+    for kind in rest:
+        if kind not in _KINDS:
+            raise ValueError(f"init: expected one of {', '.join(_KINDS)} after the comma, got {kind}")
+    kinds = cast(tuple[InitialKind, ...], tuple(rest))
+    if first in _KINDS:
+        return None, (cast(InitialKind, first), *kinds)
+    if first == "landmarks":
+        if truth.fixed_landmarks is None or truth.moving_landmarks is None:
+            raise ValueError("init: landmarks needs --fixed-landmarks and --moving-landmarks")
+        return landmark_transform(truth.fixed_landmarks.points, truth.moving_landmarks.points), kinds or ("none",)
+    if not Path(first).exists():
+        words = ", ".join((*_KINDS, "landmarks"))
+        raise ValueError(f"init: expected {words} or a transform file, got {first}")
+    return read_transform(first, fixed.grid, "init"), kinds or ("none",)
+
+
+def _check_truth(truth: Truth, dim: int) -> None:
+    pairs = (
+        ("labels", truth.fixed_labels, truth.moving_labels),
+        ("landmarks", truth.fixed_landmarks, truth.moving_landmarks),
+    )
+    for name, fixed, moving in pairs:
+        if (fixed is None) != (moving is None):
+            raise ValueError(f"{name}: pass them for both images, or for neither")
+    for name, labels in (("fixed-labels", truth.fixed_labels), ("moving-labels", truth.moving_labels)):
+        if labels is not None and labels.dim != dim:
+            raise ValueError(f"{name}: expected a {dim}D label map like the image, got {labels.dim}D")
+
+
+def _labels(path: Path | None, name: str) -> Image | None:
+    return None if path is None else read_labels(path, name)
+
+
+def _landmarks(path: Path | None, fixed: Image, name: str) -> Landmarks | None:
+    if path is None:
+        return None
+    landmarks = read_landmarks(path)
+    if landmarks.points.shape[1] != fixed.dim:
+        raise ValueError(f"{name}: expected {fixed.dim}D points like the image, got {landmarks.points.shape[1]}D")
+    return landmarks
+
+
+def _table(summary: dict[str, object]) -> str:
+    """The figures that matter as a small text table."""
+    rows = [("", "before", "after")]
+    similarity = cast(dict[str, float], summary["similarity"])
+    rows.append(("correlation", _number(similarity["before"]), _number(similarity["after"])))
+    if "dsc" in summary:
+        overlap = cast(dict[str, float], summary["dsc"])
+        rows.append(("Dice (mean)", _number(overlap["mean_before"]), _number(overlap["mean_after"])))
+    if "tre_mm" in summary:
+        errors = cast(dict[str, dict[str, float]], summary["tre_mm"])
+        rows.append(("TRE (mm)", _number(errors["before"]["mean"]), _number(errors["after"]["mean"])))
+    rows.append(("folding (%)", "", _number(cast(float, summary["folding_percent"]))))
+    trip = cast(dict[str, float] | None, summary["round_trip_mm"])
+    if trip is not None:
+        rows.append(("round trip (mm)", "", _number(trip["mean"])))
+    for stage in cast(list[dict[str, object]], summary["stages"]):
+        rows.append((f"{stage['name']} (s)", "", f"{stage['seconds']:.1f}"))
+    return "\n".join(f"{name:24}{before:>10}{after:>10}" for name, before, after in rows)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

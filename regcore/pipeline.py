@@ -1,0 +1,249 @@
+"""One registration, from two images to a transform and what it does to the moving one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from regcore.affine import InitialKind, initial_transform
+from regcore.checks import check_inputs, check_model, choose_device
+from regcore.field import DisplacementField, from_voxels
+from regcore.grid import Grid
+from regcore.image import Image, Reorientation
+from regcore.inverse import Inverse, invert
+from regcore.metrics.similarity import ncc
+from regcore.models import create_model, model_info
+from regcore.preprocess import Inputs, Pair, dense_on, displacement_from, intensity_floor, make_pair, registration_grid
+from regcore.progress import CancelCheck, Progress
+from regcore.refine import RefineOptions, refine
+from regcore.stages import Stages
+from regcore.transform import CompositeTransform, DenseTransform, Transform
+from regcore.warp import warp
+
+Similarity = Literal["auto", "lncc", "mind"]
+Report = Callable[[float, str], None]
+
+_HALF_SIZE_FROM = 1_500_000  # voxels from which refinement stops at half size: full size buys little there
+_SAME_CONTRAST = 0.5  # least correlation, after the initial transform, of images of one modality
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user may choose.
+
+    Attributes:
+        model: a name of `regcore.models.list_models`, or ``none``: initial transform and refinement alone.
+        init: how the volumes are brought together first, one step after the other.
+        refine: iterations on the pair itself: None the default budget, 0 none.
+        similarity: what refinement compares: ``lncc`` within a modality, ``mind`` across, ``auto`` by correlation.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        inverse: also work out the way back.
+        seed: of the weights of a model that has none on file.
+    """
+
+    model: str = "none"
+    init: tuple[InitialKind, ...] = ("affine",)
+    refine: int | None = None
+    similarity: Similarity = "auto"
+    device: str = "auto"
+    inverse: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What `register` returns; all images lie on the fixed image's own grid.
+
+    Attributes:
+        transform: fixed to moving points (mm).
+        initial: the initial transform alone.
+        field: ``transform`` as displacements on the fixed grid.
+        before: the moving image as it came.
+        warped: the moving image through ``transform``.
+        determinant: Jacobian determinant of ``transform``; <= 0 is folding.
+        inverse: moving to fixed points with the measured error; None when not wanted.
+        similarity: correlation with the fixed image ``before`` and ``after``.
+        metric: what refinement compared: ``lncc``, ``mind`` or ``none``.
+        device: where network and refinement ran.
+        seconds: wall seconds per stage.
+        warnings: sentences a user should read.
+    """
+
+    transform: Transform
+    initial: Transform
+    field: DisplacementField
+    before: Image
+    warped: Image
+    determinant: Image
+    inverse: Inverse | None
+    similarity: dict[str, float]
+    metric: str
+    device: str
+    seconds: dict[str, float]
+    warnings: tuple[str, ...]
+
+
+def register(
+    inputs: Inputs,
+    settings: Settings | None = None,
+    *,
+    start: Transform | None = None,
+    progress: Progress | None = None,
+    cancelled: CancelCheck | None = None,
+) -> Registration:
+    """Register the moving image to the fixed one.
+
+    Args:
+        inputs: two images of any orientation, spacing and pixel type, 2D or 3D, and their masks.
+        settings: see `Settings`.
+        start: a transform known before, fixed to moving points, that ``settings.init`` goes on from.
+        progress: told how far it is.
+        cancelled: asked now and then.
+
+    Raises:
+        ValueError: input that cannot be registered, in one sentence.
+        regcore.checks.DeviceError: the device is not there.
+        regcore.progress.Cancelled: ``cancelled`` returned true.
+    """
+    settings = settings or Settings()
+    device = choose_device(settings.device)
+    check_model(settings.model, inputs.fixed.dim)
+    check_inputs(inputs, needs_overlap=start is None and settings.init[0] not in ("centre", "moments"))
+    stages = Stages(_shares(settings), progress, cancelled)
+    upright = inputs.upright()
+    grid = registration_grid(upright.fixed.grid)
+
+    with stages.stage("initial transform") as report:
+        initial = _initial(upright, start, settings.init, report, stages.asked_to_stop)
+    dense: Tensor | None = None
+    warnings: list[str] = []
+    if settings.model != "none":
+        with stages.stage(settings.model):
+            dense = _predict(upright, initial, settings, grid, device)
+        warnings.append(f"The model {settings.model} has no trained weights yet: it ran with new ones.")
+    metric = "none"
+    if settings.refine != 0:
+        with stages.stage("refinement") as report:
+            pair = make_pair(upright, initial, grid)
+            metric = settings.similarity if settings.similarity != "auto" else _similarity_for(pair)
+            dense = _refine(pair, dense, metric, settings.refine, device, report, stages.asked_to_stop)
+    with stages.stage("outputs") as report:
+        transform = _assemble(dense, grid, inputs.fixed.grid, initial)
+        result = _apply(inputs, transform, initial, settings.inverse, report)
+    return replace(
+        result, metric=metric, device=str(device), seconds=stages.seconds, warnings=(*result.warnings, *warnings)
+    )
+
+
+def _shares(settings: Settings) -> dict[str, float]:
+    model = {settings.model: 5.0} if settings.model != "none" else {}
+    refinement = {"refinement": 6.0} if settings.refine != 0 else {}
+    return {"initial transform": 2.0, **model, **refinement, "outputs": 2.0}
+
+
+def _initial(
+    inputs: Inputs, start: Transform | None, kinds: Sequence[InitialKind], report: Report, stop: CancelCheck
+) -> Transform:
+    for number, kind in enumerate(kinds):
+
+        def share(fraction: float, message: str, number: int = number) -> None:
+            report((number + fraction) / len(kinds), message)
+
+        start = initial_transform(
+            inputs.fixed,
+            inputs.moving,
+            kind,
+            start=start,
+            fixed_mask=inputs.fixed_mask,
+            moving_mask=inputs.moving_mask,
+            progress=share,
+            cancelled=stop,
+        )
+    assert start is not None
+    return start
+
+
+def _predict(inputs: Inputs, initial: Transform, settings: Settings, grid: Grid, device: torch.device) -> Tensor:
+    """Run the network on a grid of its own spacing; return its displacement in voxels of ``grid``."""
+    spacing = model_info(settings.model).default_spacing_mm
+    own_grid = registration_grid(inputs.fixed.grid, max(spacing, min(inputs.fixed.grid.spacing)))
+    pair = make_pair(inputs, initial, own_grid)
+    torch.manual_seed(settings.seed)
+    model = create_model(settings.model).to(device).eval()
+    with torch.inference_mode():
+        displacement = model(pair.fixed.to(device), pair.moving.to(device)).displacement.cpu()
+    return displacement_from(from_voxels(displacement, own_grid), grid)
+
+
+def _similarity_for(pair: Pair) -> Literal["lncc", "mind"]:
+    same = ncc(pair.fixed, pair.moving, (pair.fixed > 0) | (pair.moving > 0)) >= _SAME_CONTRAST
+    return "lncc" if same else "mind"
+
+
+def _refine(
+    pair: Pair,
+    initial: Tensor | None,
+    similarity: Literal["lncc", "mind"],
+    iterations: int | None,
+    device: torch.device,
+    report: Report,
+    stop: CancelCheck,
+) -> Tensor:
+    options = _refine_options(pair, similarity, iterations)
+
+    def there(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor.to(device)
+
+    return refine(
+        pair.fixed.to(device),
+        pair.moving.to(device),
+        there(initial),
+        options=options,
+        fixed_mask=there(pair.fixed_mask),
+        moving_mask=there(pair.moving_mask),
+        spacing=pair.grid.spacing[::-1],
+        progress=report,
+        cancelled=stop,
+    ).cpu()
+
+
+def _refine_options(pair: Pair, similarity: Literal["lncc", "mind"], iterations: int | None) -> RefineOptions:
+    finest = 2 if pair.fixed.numel() > _HALF_SIZE_FROM else 1
+    options = RefineOptions(similarity=similarity, finest=finest)
+    if iterations is None:
+        return options
+    share = iterations / sum(options.iterations)
+    return replace(options, iterations=tuple(round(n * share) for n in options.iterations))
+
+
+def _assemble(dense: Tensor | None, grid: Grid, fixed: Grid, initial: Transform) -> Transform:
+    """Chain the dense part, on the fixed image's stored grid, and the initial transform."""
+    if dense is None:
+        return initial
+    part = DenseTransform(dense_on(dense, grid, fixed, Reorientation.to_canonical(fixed)))
+    rest = initial.parts if isinstance(initial, CompositeTransform) else (initial,)
+    return CompositeTransform((part, *rest))
+
+
+def _apply(inputs: Inputs, transform: Transform, initial: Transform, inverse: bool, report: Report) -> Registration:
+    fixed, moving = inputs.fixed, inputs.moving
+    outside = intensity_floor(moving)
+    field = transform.displacement_on(fixed.grid)
+    report(0.2, "warping")
+    warped = warp(moving, field, fixed.grid, outside=outside)
+    before = warp(moving, DisplacementField.identity(fixed.grid), fixed.grid, outside=outside)
+    report(0.4, "Jacobian")
+    determinant = Image(field.jacobian_determinant(), fixed.grid)
+    report(0.6, "inverse")
+    back = invert(transform, fixed.grid, lambda _: report(0.6, "inverse")) if inverse else None
+    similarity = {"before": ncc(fixed.data, before.data), "after": ncc(fixed.data, warped.data)}
+    warnings = []
+    if similarity["after"] < similarity["before"]:
+        warnings.append("The images correlate less after registration than before: look before you use it.")
+    return Registration(
+        transform, initial, field, before, warped, determinant, back, similarity, "none", "", {}, tuple(warnings)
+    )

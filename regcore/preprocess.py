@@ -1,0 +1,172 @@
+"""From two images anywhere in space to two tensors on one grid, and fields back again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from regcore.field import DisplacementField, from_voxels, to_voxels
+from regcore.grid import Grid
+from regcore.image import Image, Reorientation
+from regcore.ops.smoothing import gaussian
+from regcore.transform import Transform
+from regcore.warp import resample, warp
+
+_MOST_VOXELS = 8_000_000  # of a registration grid: a 160 x 192 x 224 volume keeps its own
+_PERCENTILES = (0.1, 99.8)
+_SAMPLED = 1 << 20  # voxels looked at for the percentiles
+_LEAST_OVERLAP = 0.01  # of the fixed voxels
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is registered: two images and the regions of them that count.
+
+    Attributes:
+        fixed: any orientation.
+        moving: the same dimension.
+        fixed_mask: above 0 where the fixed image counts, on any grid; None: everywhere.
+        moving_mask: likewise for the moving image.
+    """
+
+    fixed: Image
+    moving: Image
+    fixed_mask: Image | None = None
+    moving_mask: Image | None = None
+
+    def upright(self) -> Inputs:
+        """Turn each to canonical order, masks onto their image's grid: storage order then changes no result."""
+        fixed, moving = _upright(self.fixed), _upright(self.moving)
+        return Inputs(fixed, moving, _mask_on(self.fixed_mask, fixed.grid), _mask_on(self.moving_mask, moving.grid))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Fixed and moving image on one grid, ready for a network or refinement.
+
+    Attributes:
+        fixed: ``(1, 1, *shape)``, about [0, 1], background 0.
+        moving: the same, already moved by the initial transform.
+        fixed_mask: ``(1, 1, *shape)`` of 0 and 1, or None: everything counts.
+        moving_mask: likewise.
+        grid: the registration grid.
+    """
+
+    fixed: Tensor
+    moving: Tensor
+    fixed_mask: Tensor | None
+    moving_mask: Tensor | None
+    grid: Grid
+
+
+def registration_grid(fixed: Grid, spacing_mm: float | None = None, most_voxels: int = _MOST_VOXELS) -> Grid:
+    """Return the grid to work on, over the fixed volume and along its axes.
+
+    Args:
+        fixed: the fixed image's grid.
+        spacing_mm: voxel size in all directions; by default the image's own, the finest axes coarsened until the
+            grid has at most ``most_voxels``.
+        most_voxels: limit on its size.
+    """
+    if spacing_mm is not None:
+        wanted = [spacing_mm] * fixed.dim
+        return fixed if np.allclose(fixed.spacing, wanted) else fixed.resampled(wanted)
+    if np.prod(fixed.size) <= most_voxels:
+        return fixed
+    floor = min(fixed.spacing)
+    while np.prod(fixed.resampled([max(s, floor) for s in fixed.spacing]).size) > most_voxels:
+        floor *= 1.02
+    return fixed.resampled([max(s, floor) for s in fixed.spacing])
+
+
+def make_pair(inputs: Inputs, initial: Transform, grid: Grid) -> Pair:
+    """Bring both images onto ``grid``, the moving one through ``initial``, and scale their intensities.
+
+    Raises:
+        ValueError: hardly any of the fixed volume is covered by the moving one.
+    """
+    fixed, moving = inputs.fixed, inputs.moving
+    still = DisplacementField.identity(grid)
+    there = initial.displacement_on(grid)
+    covered = warp(moving.with_data(torch.ones_like(moving.data, dtype=torch.float32)), there, grid, "nearest")
+    if float(covered.data.mean()) < _LEAST_OVERLAP:
+        raise ValueError(
+            "moving: after the initial transform it covers less than 1 % of the fixed volume; "
+            "start with --init centre,affine, or pass landmarks"
+        )
+    own_grid = fixed.grid.same_as(grid)
+    return Pair(
+        normalise(fixed)[None, None] if own_grid else _onto(fixed, still, grid),
+        _onto(moving, there, grid),
+        _mask_onto(inputs.fixed_mask, still, grid),
+        _mask_onto(inputs.moving_mask, there, grid),
+        grid,
+    )
+
+
+def normalise(image: Image) -> Tensor:
+    """Scale intensities to [0, 1] between robust percentiles; ``(*shape)`` float32."""
+    data = image.data.float()
+    flat = data.flatten()
+    looked = flat[:: max(1, flat.numel() // _SAMPLED)].numpy()
+    low, high = np.percentile(looked, _PERCENTILES)
+    if high <= low:
+        low, high = float(data.min()), float(data.max())
+    return ((data - float(low)) / float(high - low)).clamp_(0, 1)
+
+
+def intensity_floor(image: Image) -> float:
+    """Value for points outside ``image``: 0, or its least value when that is negative (air in CT)."""
+    return min(0.0, float(image.data.min()))
+
+
+def dense_on(displacement: Tensor, grid: Grid, target: Grid, turn: Reorientation) -> DisplacementField:
+    """Return a voxel displacement of the registration grid as a field on the fixed image's stored grid.
+
+    Args:
+        displacement: ``(1, D, *grid.shape)``, voxels.
+        grid: the registration grid, in canonical order.
+        target: the fixed image's grid as stored.
+        turn: from ``target`` to canonical order.
+    """
+    canonical = turn.grid(target)
+    field = from_voxels(displacement.cpu(), grid)
+    if not grid.same_as(canonical):
+        field = field.resample(canonical)
+    return DisplacementField(turn.inverse().data(field.data), target)
+
+
+def displacement_from(field: DisplacementField, grid: Grid) -> Tensor:
+    """Return a field as voxels of the registration grid, ``(1, D, *grid.shape)``."""
+    return to_voxels(field if field.grid.same_as(grid) else field.resample(grid))
+
+
+def _onto(image: Image, field: DisplacementField, grid: Grid) -> Tensor:
+    """Smooth to the coarser voxels of ``grid`` where they are coarser, scale, and sample."""
+    data = normalise(image)[None, None]
+    ratio = min(grid.spacing) / min(image.grid.spacing)
+    if ratio > 1.5:
+        data = gaussian(data, 0.4 * ratio)
+    return warp(image.with_data(data[0, 0]), field, grid).tensor
+
+
+def _mask_onto(mask: Image | None, field: DisplacementField, grid: Grid) -> Tensor | None:
+    if mask is None:
+        return None
+    there = warp(mask.with_data((mask.data > 0).float()), field, grid, "nearest")
+    return there.tensor
+
+
+def _upright(image: Image) -> Image:
+    return Reorientation.to_canonical(image.grid).image(image)
+
+
+def _mask_on(mask: Image | None, grid: Grid) -> Image | None:
+    if mask is None:
+        return None
+    upright = _upright(mask)
+    on_grid = upright if upright.grid.same_as(grid) else resample(upright, grid, "nearest")
+    return on_grid.with_data((on_grid.data > 0).to(torch.uint8), "uint8")

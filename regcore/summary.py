@@ -1,0 +1,122 @@
+"""The figures of one registration: what report.json holds and report.html shows."""
+
+from __future__ import annotations
+
+import math
+import resource
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from regcore import __version__
+from regcore.field import DisplacementField
+from regcore.image import Image
+from regcore.landmarks import Landmarks
+from regcore.metrics.landmarks import tre
+from regcore.metrics.overlap import dsc
+from regcore.metrics.regularity import folding_percent, sdlogj
+from regcore.metrics.surface import surface_distances
+from regcore.pipeline import Registration, Settings
+from regcore.preprocess import Inputs
+from regcore.transform import AffineTransform, Transform
+from regcore.warp import resample, warp
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of the pair besides the images; each part may be missing.
+
+    Attributes:
+        fixed_labels: label map of the fixed image.
+        moving_labels: label map of the moving image, with the same numbers.
+        fixed_landmarks: points in the fixed image.
+        moving_landmarks: the same points in the moving image, in the same order.
+    """
+
+    fixed_labels: Image | None = None
+    moving_labels: Image | None = None
+    fixed_landmarks: Landmarks | None = None
+    moving_landmarks: Landmarks | None = None
+
+
+def summarise(result: Registration, inputs: Inputs, settings: Settings, truth: Truth) -> dict[str, object]:
+    """Return the figures of one registration as plain numbers, strings and lists.
+
+    ``before`` is the moving image as it came, ``initial`` after the initial transform alone, ``after`` the result.
+    """
+    determinant = result.determinant.data
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    summary: dict[str, object] = {
+        "version": __version__,
+        "model": settings.model,
+        "weights": None,
+        "device": result.device,
+        "similarity": {"name": "ncc", **_rounded(result.similarity)},
+        "folding_percent": folding_percent(determinant),
+        "sdlogj": _finite(sdlogj(determinant)),
+        "jacobian": _rounded({"min": float(determinant.min()), "max": float(determinant.max())}),
+        "round_trip_mm": None,
+        "stages": [{"name": name, "seconds": round(seconds, 3)} for name, seconds in result.seconds.items()],
+        "seconds": round(sum(result.seconds.values()), 3),
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3),
+        "settings": {**asdict(settings), "init": list(settings.init), "metric": result.metric},
+        "warnings": list(result.warnings),
+        "fixed": _described(inputs.fixed),
+        "moving": _described(inputs.moving),
+    }
+    if result.inverse is not None:
+        errors = {"mean": result.inverse.error_mean_mm, "max": result.inverse.error_max_mm}
+        summary["round_trip_mm"] = _rounded(errors)
+    if truth.fixed_labels is not None and truth.moving_labels is not None:
+        summary |= _label_figures(result, inputs.fixed, truth.fixed_labels, truth.moving_labels)
+    if truth.fixed_landmarks is not None and truth.moving_landmarks is not None:
+        summary["tre_mm"] = _landmark_figures(result, truth.fixed_landmarks, truth.moving_landmarks)
+    return summary
+
+
+def _label_figures(result: Registration, fixed: Image, fixed_labels: Image, moving_labels: Image) -> dict[str, object]:
+    there = fixed_labels if fixed_labels.grid.same_as(fixed.grid) else resample(fixed_labels, fixed.grid, "nearest")
+    ways: dict[str, Transform | DisplacementField] = {
+        "before": DisplacementField.identity(fixed.grid),
+        "initial": result.initial,
+        "after": result.field,
+    }
+    warped = {when: warp(moving_labels, way, fixed.grid, "nearest") for when, way in ways.items()}
+    scores = {when: dsc(there.data, image.data) for when, image in warped.items()}
+    figures: dict[str, object] = {when: _by_label(values) for when, values in scores.items()}
+    figures |= {f"mean_{when}": _mean(values) for when, values in scores.items()}
+    hd95, assd = surface_distances(there.data, warped["after"].data, fixed.grid.spacing, sorted(scores["after"]))
+    return {"dsc": figures, "hd95_mm": _by_label(hd95), "assd_mm": _by_label(assd)}
+
+
+def _landmark_figures(result: Registration, fixed: Landmarks, moving: Landmarks) -> dict[str, object]:
+    if len(fixed.points) != len(moving.points):
+        raise ValueError(
+            f"landmarks: expected as many in both files, got {len(fixed.points)} fixed and {len(moving.points)} moving"
+        )
+    identity = AffineTransform.identity(fixed.points.shape[1])
+    ways = {"before": identity, "initial": result.initial, "after": result.transform}
+    errors = {when: tre(fixed.points, moving.points, way) for when, way in ways.items()}
+    return {when: _rounded({"mean": float(np.mean(e)), "max": float(np.max(e))}) for when, e in errors.items()}
+
+
+def _described(image: Image) -> dict[str, object]:
+    return {"size": list(image.grid.size), "spacing": [round(s, 6) for s in image.grid.spacing]}
+
+
+def _mean(values: Mapping[int, float]) -> float | None:
+    return _finite(float(np.mean(list(values.values())))) if values else None
+
+
+def _by_label(values: Mapping[int, float]) -> dict[str, float | None]:
+    return {str(label): _finite(value) for label, value in values.items()}
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: _finite(value) for name, value in values.items()}
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no NaN: what could not be measured is null."""
+    return round(value, 5) if math.isfinite(value) else None
