@@ -11,6 +11,7 @@ from torch import Tensor
 
 from regcore.grid import Grid
 from regcore.ops import fields as kernels
+from regcore.ops.inversion import invert
 from regcore.ops.sampling import sample
 
 
@@ -50,11 +51,11 @@ class DisplacementField(_VectorField):
         return from_voxels(kernels.compose(to_voxels(self), to_voxels(moved)), self.grid)
 
     def invert(
-        self, iterations: int = 20, tolerance_mm: float = 0.01, step: Callable[[int], None] | None = None
+        self, iterations: int = 30, tolerance_mm: float = 0.02, step: Callable[[int], None] | None = None
     ) -> tuple[DisplacementField, Tensor]:
         """Return the inverse on the same grid, and its round-trip error ``(*shape)`` in mm."""
         tolerance = tolerance_mm / min(self.grid.spacing)
-        inverse, _ = kernels.invert(to_voxels(self), iterations, tolerance, step=step)
+        inverse, _ = invert(to_voxels(self), iterations, tolerance, step=step)
         back = from_voxels(inverse, self.grid)
         there = from_voxels(kernels.compose(inverse, to_voxels(self)), self.grid)
         return back, there.data.norm(dim=0)
