@@ -32,7 +32,7 @@ def head_similarity(heads: Tensor, form: Form = "code") -> Tensor:
         ValueError: unknown form.
 
     Reference:
-        Wang, Wang, Wang: Pyramid Attention Network for Medical Image Registration, ISBI 2024, section 2.3.
+        Wang, Wang, Wang: Pyramid Attention Network for Medical Image Registration, ISBI 2024.
     """
     if form not in FORMS:
         raise ValueError(f"orth must be one of {', '.join(FORMS)}, got {form!r}")
