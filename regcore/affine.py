@@ -255,6 +255,8 @@ class _Search:
     def _method(
         self, level: tuple[sitk.Image, ...], method: sitk.ImageRegistrationMethod
     ) -> sitk.ImageRegistrationMethod:
+        # One thread: with more, ITK adds up in whatever order they finish, and results differ in the last digits.
+        method.SetNumberOfWorkUnits(1)
         method.SetMetricAsMattesMutualInformation(_BINS)
         method.SetMetricSamplingStrategy(method.NONE)
         method.SetInterpolator(sitk.sitkLinear)
@@ -277,6 +279,7 @@ class _Search:
             numberOfIterations=iterations,
             relaxationFactor=0.6,
             estimateLearningRate=method.Once,
+            gradientMagnitudeTolerance=1e-10,
             maximumStepSizeInPhysicalUnits=max(level[0].GetSpacing()),
         )
         method.SetOptimizerScalesFromPhysicalShift()
