@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+
 from regcore.grid import Grid
 from regcore.image import Image
 from regcore.transform import Transform
