@@ -1,0 +1,45 @@
+"""Folding and SDlogJ on determinants that are known."""
+
+import numpy as np
+import pytest
+import torch
+
+from regcore.field import DisplacementField
+from regcore.grid import Grid
+from regcore.metrics.regularity import folding_percent, sdlogj
+
+
+def test_zero_and_negative_determinants_are_folding():
+    determinant = torch.tensor([[1.0, 0.0], [-2.0, 1e-6]])
+    assert folding_percent(determinant) == 50.0
+    assert folding_percent(determinant, torch.tensor([[1, 1], [0, 1]])) == pytest.approx(100 / 3)
+
+
+def test_sdlogj_is_the_deviation_of_the_logarithm():
+    values = torch.tensor([0.5, 1.0, 2.0, 4.0])
+    assert sdlogj(values) == pytest.approx(np.log(values.numpy()).std(), abs=1e-6)
+    assert sdlogj(torch.tensor([-1.0, 1.0])) == pytest.approx(np.log([1e-9, 1.0]).std(), rel=1e-6)
+
+
+def test_an_even_stretch_has_no_deviation():
+    grid = Grid.of((9, 8, 7), (1.0, 2.0, 1.5))
+    stretch = DisplacementField(grid.points().movedim(-1, 0).float() * 0.2, grid)
+    determinant = stretch.jacobian_determinant()
+    assert determinant.mean().item() == pytest.approx(1.2**3, rel=1e-4)
+    assert sdlogj(determinant) == pytest.approx(0, abs=1e-5)
+    assert folding_percent(determinant) == 0.0
+
+
+def test_a_mirrored_part_folds():
+    grid = Grid.of((10, 6))
+    x = grid.points()[..., 0]
+    data = torch.stack([torch.where(x > 4.5, -2 * (x - 4.5), 0.0), torch.zeros_like(x)]).float()
+    assert 30 <= folding_percent(DisplacementField(data, grid).jacobian_determinant()) <= 60
+
+
+@pytest.mark.parametrize("measure", [folding_percent, sdlogj])
+def test_bad_masks_are_refused(measure):
+    with pytest.raises(ValueError, match="mask"):
+        measure(torch.ones(3, 3), torch.ones(2, 3))
+    with pytest.raises(ValueError, match="at least one voxel"):
+        measure(torch.ones(3, 3), torch.zeros(3, 3))
