@@ -1,4 +1,4 @@
-"""Spatial derivatives by central differences."""
+"""Spatial derivatives by central differences; 0 on the faces, where there is background or nothing to compare with."""
 
 from __future__ import annotations
 
@@ -7,24 +7,20 @@ from torch import Tensor
 
 
 def derivative(data: Tensor, axis: int) -> Tensor:
-    """Differentiate along one axis, per voxel: central inside, one-sided on the two faces.
+    """Differentiate along one axis, per voxel.
 
     Args:
         data: ``(N, C, *shape)``.
-        axis: index into ``data.shape``. An axis of one voxel has derivative 0.
+        axis: index into ``data.shape``.
 
     Returns:
         ``(N, C, *shape)``.
     """
-    size = data.shape[axis]
     slope = torch.zeros_like(data)
-    if size > 2:
-        ahead, behind = data.narrow(axis, 2, size - 2), data.narrow(axis, 0, size - 2)
-        torch.sub(ahead, behind, out=slope.narrow(axis, 1, size - 2)).mul_(0.5)
-    if size > 1:
-        last = data.narrow(axis, size - 1, 1) - data.narrow(axis, size - 2, 1)
-        slope.narrow(axis, size - 1, 1).copy_(last)
-        slope.narrow(axis, 0, 1).copy_(data.narrow(axis, 1, 1) - data.narrow(axis, 0, 1))
+    inside = data.shape[axis] - 2
+    if inside > 0:
+        ahead, behind = data.narrow(axis, 2, inside), data.narrow(axis, 0, inside)
+        torch.sub(ahead, behind, out=slope.narrow(axis, 1, inside)).mul_(0.5)
     return slope
 
 

@@ -45,7 +45,9 @@ def upsample(data: Tensor, factors: Sequence[int], shape: Sequence[int]) -> Tens
     if any(factor != 1 for factor in factors):
         scale = [float(factor) for factor in factors]
         data = F.interpolate(data, scale_factor=scale, mode=_LINEAR[data.ndim - 2], align_corners=False)
-    return data[(..., *[slice(0, size) for size in shape])]
+    for axis, size in enumerate(shape, start=2):
+        data = data.narrow(axis, 0, size)
+    return data
 
 
 def downsample_displacement(displacement: Tensor, factors: Sequence[int]) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 Mode = Literal["linear", "nearest"]
 Padding = Literal["zeros", "border"]
 
+_WORTH_SHARING = 50_000  # points
 _TORCH_MODE = {"linear": "bilinear", "nearest": "nearest"}
 
 
@@ -38,13 +39,29 @@ def sample(data: Tensor, coordinates: Tensor, mode: Mode = "linear", padding: Pa
         ``(N, C, *shape)``.
     """
     # (2 x + 1) / n - 1 is grid_sample's half-pixel form: exact for an axis of one voxel too, where n - 1 would be 0.
-    scaled = [
-        torch.add(coordinates[:, axis].mul(2.0 / n), 1.0 / n - 1.0) for axis, n in enumerate(data.shape[2:])
-    ]
+    scaled = [torch.add(coordinates[:, axis].mul(2.0 / n), 1.0 / n - 1.0) for axis, n in enumerate(data.shape[2:])]
     lattice = torch.stack(scaled[::-1], dim=-1)
-    return F.grid_sample(
-        data, lattice.to(data.dtype), mode=_TORCH_MODE[mode], padding_mode=padding, align_corners=False
+    lattice, parts = _share_out(lattice.to(data.dtype))
+    sampled = F.grid_sample(
+        data.expand(parts, *data.shape[1:]) if parts > 1 else data,
+        lattice,
+        mode=_TORCH_MODE[mode],
+        padding_mode=padding,
+        align_corners=False,
     )
+    if parts == 1:
+        return sampled
+    return sampled.view(parts, data.shape[1], -1).transpose(0, 1).reshape(1, data.shape[1], *coordinates.shape[2:])
+
+
+def _share_out(lattice: Tensor) -> tuple[Tensor, int]:
+    """Cut one large lattice into equal parts, as a batch: on a CPU, grid_sample's threads share out the batch only."""
+    count, dim = lattice[0, ..., 0].numel(), lattice.shape[-1]
+    threads = torch.get_num_threads()
+    alone = len(lattice) == 1 and lattice.device.type == "cpu" and count >= _WORTH_SHARING
+    if not alone or threads == 1 or count % threads or lattice.requires_grad:
+        return lattice, 1
+    return lattice.view(threads, *[1] * (dim - 1), count // threads, dim), threads
 
 
 def warp(data: Tensor, displacement: Tensor, mode: Mode = "linear", padding: Padding = "zeros") -> Tensor:

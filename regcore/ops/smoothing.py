@@ -12,25 +12,29 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+_NEGLIGIBLE = 0.2  # voxels: the neighbours' weight is less than 4e-6
 
-def box_sum(data: Tensor, width: int) -> Tensor:
-    """Sum over a cube of ``width`` voxels around each voxel; the outside counts as 0.
+
+def box_sum(data: Tensor, width: int | Sequence[int]) -> Tensor:
+    """Sum over a box of ``width`` voxels around each voxel; the outside counts as 0.
 
     Args:
         data: ``(N, C, *shape)``.
-        width: odd number of voxels. An axis shorter than ``width`` is summed as far as it goes.
+        width: odd number of voxels, one for all axes or one per axis.
 
     Returns:
         ``(N, C, *shape)``; ``box_sum(ones_like(data), width)`` is the number of voxels each sum holds.
     """
-    if width < 1 or width % 2 == 0:
-        msg = f"width must be odd and positive, got {width}"
-        raise ValueError(msg)
-    for axis in range(2, data.ndim):
-        total = data.clone()
-        for shift in range(1, min(width // 2, data.shape[axis] - 1) + 1):
-            _add_shifted(total, data, axis, shift, 1.0)
-        data = total
+    widths = [width] * (data.ndim - 2) if isinstance(width, int) else list(width)
+    if any(n < 1 or n % 2 == 0 for n in widths):
+        raise ValueError(f"width: expected odd numbers of voxels, got {width}")
+    for axis, n in enumerate(widths, start=2):
+        half = min(n // 2, data.shape[axis] - 1)
+        if half > 0:
+            total = data.clone()
+            for shift in range(1, half + 1):
+                _add_shifted(total, data, axis, shift, 1.0)
+            data = total
     return data
 
 
@@ -42,16 +46,21 @@ def gaussian(data: Tensor, sigma: float | Sequence[float]) -> Tensor:
 
     Args:
         data: ``(N, C, *shape)``.
-        sigma: standard deviation, voxels; one for all axes or one per axis; 0 leaves an axis as it is.
+        sigma: standard deviation, voxels; one for all axes or one per axis; below 0.2 an axis is left as it is.
 
     Returns:
         ``(N, C, *shape)``.
     """
     sigmas = [sigma] * (data.ndim - 2) if isinstance(sigma, (int, float)) else list(sigma)
     for axis, width in enumerate(sigmas, start=2):
-        if width > 0:
+        if width > _NEGLIGIBLE:
             data = _gaussian_axis(data, axis, gaussian_weights(width))
     return data
+
+
+def gaussian_reach(sigma: float) -> int:
+    """Return the distance, in voxels, beyond which `gaussian` looks at nothing."""
+    return len(gaussian_weights(sigma)) - 1 if sigma > _NEGLIGIBLE else 0
 
 
 def gaussian_weights(sigma: float) -> list[float]:
