@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 import torch
 
+from regcore.atomic import replacing
 from regcore.field import DisplacementField
 from regcore.grid import Grid
 from regcore.image import Image
@@ -66,8 +65,8 @@ def write_image(image: Image, path: str | Path) -> None:
     Raises:
         ValueError: the file cannot be written.
     """
-    with _replacing(Path(path)) as temporary:
-        sitk.WriteImage(to_sitk(image), str(temporary), useCompression=True, compressionLevel=1)
+    source = to_sitk(image)
+    _write(Path(path), lambda file: sitk.WriteImage(source, file, useCompression=True, compressionLevel=1))
 
 
 def from_sitk(source: sitk.Image, name: str = "image") -> Image:
@@ -156,8 +155,8 @@ def write_transform(transform: Transform, path: str | Path) -> None:
     Raises:
         ValueError: the file cannot be written.
     """
-    with _replacing(Path(path)) as temporary:
-        sitk.WriteTransform(transform_to_sitk(transform), str(temporary))
+    source = transform_to_sitk(transform)
+    _write(Path(path), lambda file: sitk.WriteTransform(source, file))
 
 
 def transform_to_sitk(transform: Transform) -> sitk.Transform:
@@ -176,23 +175,14 @@ def transform_to_sitk(transform: Transform) -> sitk.Transform:
     raise TypeError(f"transform: no ITK form for {type(transform).__name__}")
 
 
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside ``path``, renamed to it at the end and removed on any error."""
-    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"{path.name}: cannot be written to {path.parent}: {_reason(error)}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return "is the folder writable, and the disk not full?"
+def _write(path: Path, write: Callable[[str], None]) -> None:
+    with replacing(path) as temporary:
+        try:
+            write(str(temporary))
+        except RuntimeError as error:
+            raise OSError(
+                "is the folder writable, the disk not full, and the file's ending one that ITK knows?"
+            ) from error
 
 
 def _read(path: Path, name: str) -> sitk.Image:

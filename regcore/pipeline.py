@@ -27,7 +27,6 @@ from regcore.warp import warp
 Similarity = Literal["auto", "lncc", "mind"]
 Report = Callable[[float, str], None]
 
-_HALF_SIZE_FROM = 1_500_000  # voxels from which refinement stops at half size: full size buys little there
 _SAME_CONTRAST = 0.5  # least correlation, after the initial transform, of images of one modality
 
 
@@ -193,7 +192,7 @@ def _refine(
     report: Report,
     stop: CancelCheck,
 ) -> Tensor:
-    options = _refine_options(pair, similarity, iterations)
+    options = _refine_options(similarity, iterations)
 
     def there(tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else tensor.to(device)
@@ -211,9 +210,8 @@ def _refine(
     ).cpu()
 
 
-def _refine_options(pair: Pair, similarity: Literal["lncc", "mind"], iterations: int | None) -> RefineOptions:
-    finest = 2 if pair.fixed.numel() > _HALF_SIZE_FROM else 1
-    options = RefineOptions(similarity=similarity, finest=finest)
+def _refine_options(similarity: Literal["lncc", "mind"], iterations: int | None) -> RefineOptions:
+    options = RefineOptions(similarity=similarity)
     if iterations is None:
         return options
     share = iterations / sum(options.iterations)

@@ -86,8 +86,8 @@ def _label_figures(result: Registration, fixed: Image, fixed_labels: Image, movi
     scores = {when: dsc(there.data, image.data) for when, image in warped.items()}
     figures: dict[str, object] = {when: _by_label(values) for when, values in scores.items()}
     figures |= {f"mean_{when}": _mean(values) for when, values in scores.items()}
-    hd95, assd = surface_distances(there.data, warped["after"].data, fixed.grid.spacing, sorted(scores["after"]))
-    return {"dsc": figures, "hd95_mm": _by_label(hd95), "assd_mm": _by_label(assd)}
+    surfaces = surface_distances(there.data, warped["after"].data, fixed.grid.spacing, sorted(scores["after"]))
+    return {"dsc": figures, "hd95_mm": _by_label(surfaces.hd95), "assd_mm": _by_label(surfaces.assd)}
 
 
 def _landmark_figures(result: Registration, fixed: Landmarks, moving: Landmarks) -> dict[str, object]:

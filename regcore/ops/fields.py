@@ -73,7 +73,8 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
         rows[a][:, a].add_(1)
     if dim == 2:
         return rows[0][:, 0] * rows[1][:, 1] - rows[0][:, 1] * rows[1][:, 0]
-    return (rows[0] * torch.linalg.cross(rows[1], rows[2], dim=1)).sum(1)
+    cofactors: Tensor = torch.linalg.cross(rows[1], rows[2], dim=1)
+    return (rows[0] * cofactors).sum(1)
 
 
 def _difference(values: Tensor, axis: int, out: Tensor) -> None:
