@@ -54,7 +54,7 @@ class DisplacementField(_VectorField):
         self, iterations: int = 30, tolerance_mm: float = 0.02, step: Callable[[int], None] | None = None
     ) -> tuple[DisplacementField, Tensor]:
         """Return the inverse on the same grid, and its round-trip error ``(*shape)`` in mm."""
-        tolerance = tolerance_mm / min(self.grid.spacing)
+        tolerance = tolerance_mm / max(self.grid.spacing)  # holds along every axis
         inverse, _ = invert(to_voxels(self), iterations, tolerance, step=step)
         back = from_voxels(inverse, self.grid)
         there = from_voxels(kernels.compose(inverse, to_voxels(self)), self.grid)
