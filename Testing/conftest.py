@@ -44,6 +44,12 @@ GRIDS = {
 }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Keep torch to one thread: the tests' tensors are small, and threads waiting for a busy core cost four times."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """Folder of the real images."""
