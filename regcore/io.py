@@ -13,15 +13,15 @@ from regcore.atomic import replacing
 from regcore.field import DisplacementField
 from regcore.grid import Grid
 from regcore.image import Image
+from regcore.integrity import holds_bytes
 from regcore.transform import AffineTransform, CompositeTransform, DenseTransform, RigidTransform, Transform
 
 _WIDER = {np.dtype("uint16"): np.int32, np.dtype("uint32"): np.int64, np.dtype("uint64"): np.int64}
+_RIGID = (sitk.Euler2DTransform, sitk.Euler3DTransform, sitk.VersorTransform, sitk.VersorRigid3DTransform)
 _LINEAR = (
+    *_RIGID,
     sitk.AffineTransform,
-    sitk.Euler2DTransform,
-    sitk.Euler3DTransform,
-    sitk.VersorTransform,
-    sitk.VersorRigid3DTransform,
+    sitk.ScaleTransform,
     sitk.Similarity2DTransform,
     sitk.Similarity3DTransform,
     sitk.ScaleVersor3DTransform,
@@ -191,13 +191,22 @@ def _read(path: Path, name: str) -> sitk.Image:
     if not path.is_file():
         raise ValueError(f"{name}: no such file: {path}")
     try:
-        return sitk.ReadImage(str(path))
+        source = sitk.ReadImage(str(path))
     except RuntimeError as error:
         if "orthonormal" in str(error):
             sentence = f"{name}: the axes in {path.name} are sheared or not of unit length; resample it first"
         else:
             sentence = f"{name}: {path.name} is not an image that can be read (NIfTI, NRRD, MetaImage, DICOM folder)"
         raise ValueError(sentence) from error
+    if path.name.lower().endswith((".nii", ".nii.gz")) and not _is_whole_nifti(path, source):
+        raise ValueError(f"{name}: {path.name} ends before its last voxel; copy or download it again")
+    return source
+
+
+def _is_whole_nifti(path: Path, source: sitk.Image) -> bool:
+    """ITK fills what is missing from a truncated NIfTI file with zeros and says nothing; other formats it refuses."""
+    voxel_bytes = int(source.GetMetaData("bitpix")) // 8
+    return holds_bytes(path, int(float(source.GetMetaData("vox_offset"))) + source.GetNumberOfPixels() * voxel_bytes)
 
 
 def _read_series(folder: Path, name: str) -> sitk.Image:
@@ -230,18 +239,23 @@ def _on_grid(target: sitk.Image, grid: Grid) -> sitk.Image:
 
 
 def _linear_from_sitk(source: sitk.Transform) -> AffineTransform:
-    parts = (_square(source.GetMatrix()), np.asarray(source.GetTranslation()), np.asarray(source.GetCenter()))
-    rigid = isinstance(source, sitk.Euler2DTransform | sitk.Euler3DTransform | sitk.VersorRigid3DTransform)
-    return RigidTransform(*parts) if rigid else AffineTransform(*parts)
+    centre = np.asarray(source.GetCenter())
+    # Not GetTranslation: versor and scale transforms have none.
+    translation = np.asarray(source.TransformPoint(source.GetCenter())) - centre
+    kind = RigidTransform if isinstance(source, _RIGID) else AffineTransform
+    return kind(_square(source.GetMatrix()), translation, centre)
 
 
 def _linear_to_sitk(transform: AffineTransform) -> sitk.Transform:
-    dim = transform.dim
+    dim, matrix = transform.dim, transform.matrix
     if isinstance(transform, RigidTransform):
         target = sitk.Euler3DTransform() if dim == 3 else sitk.Euler2DTransform()
+        # ITK wants a rotation to 1e-10; one that was computed in float32 is a rotation to 1e-7.
+        left, _, right = np.linalg.svd(np.asarray(matrix, dtype=np.float64))
+        matrix = left @ right
     else:
         target = sitk.AffineTransform(dim)
     target.SetCenter(transform.centre.tolist())
-    target.SetMatrix(transform.matrix.ravel().tolist())
+    target.SetMatrix(matrix.ravel().tolist())
     target.SetTranslation(transform.translation.tolist())
     return target
