@@ -1,0 +1,1 @@
+"""Image pairs to train and test on."""
