@@ -1,6 +1,6 @@
 """The initial transform: centres, moments, or a rigid or affine one found by mutual information.
 
-Everything is worked out in the fixed volume's own frame (its axes, its centre at 0), so tilting the head or moving the
+Everything is worked out between the volumes' own frames (their axes, their centres at 0), so a tilted head or another
 origin of the world changes nothing but the numbers written down at the end.
 
 Reference: Mattes et al., "PET-CT image registration in the chest using free-form deformations", IEEE TMI 22, 2003.
@@ -9,18 +9,17 @@ Reference: Mattes et al., "PET-CT image registration in the chest using free-for
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk
-import torch
 import torch.nn.functional as F
-from numpy.typing import ArrayLike
 
+from regcore.frames import Frame, centre_of_mass, to_frames, to_world
 from regcore.grid import Grid, Matrix
 from regcore.image import Image
+from regcore.procrustes import nearest_rotation
 from regcore.progress import CancelCheck, Cancelled
 from regcore.transform import AffineTransform, RigidTransform, Transform
 
@@ -30,6 +29,7 @@ _BINS = 32
 _COARSE_VOXELS, _FINE_VOXELS = 40_000, 200_000
 _START_ANGLES = (30.0, 60.0)  # degrees either way about each axis
 _STARTS_REFINED = 3
+_CLEARLY = 0.02  # share of the metric
 
 
 def initial_transform(
@@ -68,101 +68,20 @@ def initial_transform(
         return start or AffineTransform.identity(fixed.dim)
     if kind in ("rigid", "affine") and start is not None and not isinstance(start, AffineTransform):
         raise ValueError(f"init: {kind} can only go on from a linear transform, not from {type(start).__name__}")
-    frame = _local_frame(fixed.grid)
     if kind == "centre":
-        local: AffineTransform = _shift(frame.map_point(moving.grid.centre))
-    elif kind == "moments":
-        local = _moments(frame.image(fixed), frame.image(moving))
-    else:
-        images = (frame.image(fixed), frame.image(moving))
-        masks = tuple(frame.image(mask) if mask is not None else None for mask in (fixed_mask, moving_mask))
-        begin = frame.to_local(start) if isinstance(start, AffineTransform) else None
-        local = _Search(images, masks, progress, cancelled).run(kind, begin)
-    return frame.to_world(local)
+        return _shift(moving.grid.centre - fixed.grid.centre, fixed.grid.centre)
+    if kind == "moments":
+        centre = centre_of_mass(fixed)
+        return _shift(centre_of_mass(moving) - centre, centre)
+    frames = (Frame.of(fixed.grid), Frame.of(moving.grid))
+    masks = [None if m is None else f.image(m) for f, m in zip(frames, (fixed_mask, moving_mask), strict=True)]
+    known = start if isinstance(start, AffineTransform) else _shift(np.zeros(fixed.dim), fixed.grid.centre)
+    search = _Search((frames[0].image(fixed), frames[1].image(moving)), masks, progress, cancelled)
+    return to_world(search.run(kind, to_frames(known, *frames), start is None), *frames)
 
 
-def landmark_transform(
-    fixed_points: ArrayLike, moving_points: ArrayLike, kind: Literal["rigid", "affine"] = "rigid"
-) -> AffineTransform:
-    """Return the least-squares rigid or affine transform that takes fixed landmarks to moving ones.
-
-    Args:
-        fixed_points: ``(P, D)`` mm.
-        moving_points: ``(P, D)`` mm, in the same order.
-        kind: what the transform may do.
-
-    Raises:
-        ValueError: counts differ, or the points are too few or lie on a line (rigid) or plane (affine).
-
-    Reference:
-        Umeyama, "Least-squares estimation of transformation parameters between two point patterns", TPAMI 1991.
-    """
-    x, y = np.asarray(fixed_points, dtype=np.float64), np.asarray(moving_points, dtype=np.float64)
-    if x.shape != y.shape or x.ndim != 2:
-        raise ValueError(f"landmarks: expected as many fixed as moving points, got {len(x)} and {len(y)}")
-    dim = x.shape[1]
-    centre = x.mean(axis=0)
-    a, b = x - centre, y - y.mean(axis=0)
-    needed = dim if kind == "affine" else dim - 1
-    if np.linalg.matrix_rank(a, tol=1e-6 * max(1.0, float(np.abs(a).max()))) < needed:
-        raise ValueError(f"landmarks: {len(x)} points that span {dim}D are too few for a {kind} transform; add more")
-    shift = y.mean(axis=0) - centre
-    if kind == "affine":
-        return AffineTransform.of(np.linalg.lstsq(a, b, rcond=None)[0].T, shift, centre)
-    return RigidTransform(_nearest_rotation(b.T @ a), shift, centre)
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """World to the fixed volume's own frame: ``rotation (x - origin)``."""
-
-    rotation: Matrix
-    origin: Matrix
-
-    def map_point(self, point: Matrix) -> Matrix:
-        return np.asarray(self.rotation @ (point - self.origin), dtype=np.float64)
-
-    def image(self, image: Image) -> Image:
-        grid = image.grid
-        origin = self.map_point(np.asarray(grid.origin))
-        return Image(image.data, Grid.of(grid.size, grid.spacing, origin.tolist(), self.rotation @ grid.axes))
-
-    @property
-    def _there(self) -> AffineTransform:
-        return AffineTransform.of(self.rotation, -self.origin, self.origin)
-
-    def to_local(self, world: AffineTransform) -> AffineTransform:
-        full = self._there.homogeneous @ world.homogeneous @ self._there.inverse().homogeneous
-        return AffineTransform.from_homogeneous(full)
-
-    def to_world(self, local: AffineTransform) -> AffineTransform:
-        full = self._there.inverse().homogeneous @ local.homogeneous @ self._there.homogeneous
-        world = AffineTransform.from_homogeneous(full, self.origin)
-        if isinstance(local, RigidTransform):
-            return RigidTransform(world.matrix, world.translation, world.centre)
-        return world
-
-
-def _local_frame(grid: Grid) -> _Frame:
-    return _Frame(grid.axes.T.copy(), grid.centre)
-
-
-def _shift(translation: Matrix) -> RigidTransform:
-    return RigidTransform(np.eye(len(translation)), translation, np.zeros(len(translation)))
-
-
-def _moments(fixed: Image, moving: Image) -> RigidTransform:
-    centres = [_centre_of_mass(image) for image in (fixed, moving)]
-    return RigidTransform(np.eye(fixed.dim), centres[1] - centres[0], centres[0])
-
-
-def _centre_of_mass(image: Image) -> Matrix:
-    weight = image.data.double() - float(image.data.min())
-    index = []
-    for axis in reversed(range(image.dim)):
-        line = weight.sum(dim=[a for a in range(image.dim) if a != axis])
-        index.append(float((line * torch.arange(len(line))).sum() / line.sum()))
-    return image.grid.to_world(index)
+def _shift(translation: Matrix, centre: Matrix) -> RigidTransform:
+    return RigidTransform(np.eye(len(translation)), translation, centre)
 
 
 def _shrunk(image: Image, voxels: int, nearest: bool = False) -> Image:
@@ -191,12 +110,12 @@ def _itk(image: Image, pixel: int = sitk.sitkFloat32) -> sitk.Image:
 
 
 class _Search:
-    """Mutual information from several starts, rigid then affine, coarse then fine, in the fixed volume's frame."""
+    """Mutual information from several starts, rigid then affine, coarse then fine, between the volumes' frames."""
 
     def __init__(
         self,
         images: tuple[Image, Image],
-        masks: tuple[Image | None, ...],
+        masks: Sequence[Image | None],
         progress: Callable[[float, str], None] | None,
         cancelled: CancelCheck | None,
     ) -> None:
@@ -204,11 +123,11 @@ class _Search:
         self.progress, self.cancelled = progress, cancelled
         self.dim = images[0].dim
 
-    def run(self, kind: Literal["rigid", "affine"], start: AffineTransform | None) -> AffineTransform:
+    def run(self, kind: Literal["rigid", "affine"], start: AffineTransform, look_around: bool) -> AffineTransform:
         levels = [self._level(_COARSE_VOXELS), self._level(_FINE_VOXELS)]
-        best = self._best_start(levels[0]) if start is None else start
+        best = self._best_start(levels[0], start) if look_around else start
         plan: list[tuple[int, str, int]] = [(0, "rigid", 60), (1, "rigid", 40)]
-        if kind == "affine" and start is not None:
+        if kind == "affine" and not look_around:
             plan = [(0, "affine", 100), (1, "affine", 100)]
         elif kind == "affine":
             plan = [(0, "rigid", 60), (0, "affine", 100), (1, "affine", 100)]
@@ -222,26 +141,32 @@ class _Search:
         masks = [_itk(_shrunk(m, voxels, True), sitk.sitkUInt8) if m is not None else None for m in self.masks]
         return fixed, moving, masks[0], masks[1]
 
-    def _best_start(self, level: tuple[sitk.Image, ...]) -> AffineTransform:
-        """Rank shifted and rotated starts by their metric, improve the best few a little, keep the best."""
+    def _best_start(self, level: tuple[sitk.Image, ...], as_they_lie: AffineTransform) -> AffineTransform:
+        """Rank shifted and rotated starts by their metric, improve the best few a little, keep the best.
+
+        Where the volumes lie in the world counts as one start among others, and must be clearly better than the best
+        of those that only the volumes' own frames define: a header that is off does not change the result then.
+        """
         self._report(0.0, "looking for a start")
         fixed, moving = self.images
-        shifts = [np.zeros(self.dim), moving.grid.centre, _moments(fixed, moving).translation]
-        turns: list[tuple[float, ...]] = [(0.0,) * (1 if self.dim == 2 else 3)]
-        for axis, angle, sign in itertools.product(range(len(turns[0])), _START_ANGLES, (1.0, -1.0)):
-            turns.append(tuple(sign * angle if a == axis else 0.0 for a in range(len(turns[0]))))
-        centre = _centre_of_mass(fixed)
-        ranked: list[tuple[float, int, RigidTransform]] = []
-        for shift, turn in itertools.product(shifts, turns):
-            start = RigidTransform.from_euler(turn, shift, centre)
-            value = self._value(level, start)
-            if value is not None:
-                ranked.append((value, len(ranked), start))
-        if not ranked:
+        centre = centre_of_mass(fixed)
+        shifts = [centre_of_mass(moving) - centre, np.zeros(self.dim)]
+        axes = 1 if self.dim == 2 else 3
+        turns = [(0.0,) * axes]
+        for axis, angle, sign in itertools.product(range(axes), _START_ANGLES, (1.0, -1.0)):
+            turns.append(tuple(sign * angle if a == axis else 0.0 for a in range(axes)))
+        starts = [RigidTransform.from_euler(turn, shift, centre) for shift, turn in itertools.product(shifts, turns)]
+        values = [(self._value(level, start), number) for number, start in enumerate(starts)]
+        ranked = sorted((value, number) for value, number in values if value is not None)
+        tried = [self._optimise(level, starts[number], "rigid", 25) for _, number in ranked[:_STARTS_REFINED]]
+        own = min(tried, key=lambda entry: entry[0], default=None)
+        if self._value(level, as_they_lie) is not None:
+            lying = self._optimise(level, as_they_lie, "rigid", 25)
+            if own is None or lying[0] < own[0] - _CLEARLY * abs(own[0]):
+                own = lying
+        if own is None:
             raise ValueError("moving: the volumes do not overlap from any start; check them, or pass landmarks")
-        ranked.sort(key=lambda entry: entry[:2])
-        tried = [self._optimise(level, start, "rigid", 25) for _, _, start in ranked[:_STARTS_REFINED]]
-        return min(tried, key=lambda entry: entry[0])[1]
+        return own[1]
 
     def _value(self, level: tuple[sitk.Image, ...], start: AffineTransform) -> float | None:
         self._check()
@@ -317,17 +242,9 @@ def _itk_linear(start: AffineTransform, kind: str) -> sitk.Transform:
     rigid = sitk.Euler2DTransform() if dim == 2 else sitk.Euler3DTransform()
     target = rigid if kind == "rigid" else sitk.AffineTransform(dim)
     target.SetCenter(start.centre.tolist())
-    target.SetMatrix((_nearest_rotation(start.matrix) if kind == "rigid" else start.matrix).ravel().tolist())
+    target.SetMatrix((nearest_rotation(start.matrix) if kind == "rigid" else start.matrix).ravel().tolist())
     target.SetTranslation(start.translation.tolist())
     return target
-
-
-def _nearest_rotation(matrix: Matrix) -> Matrix:
-    """Return the rotation closest to ``matrix``, which may be one already (to the precision of its file)."""
-    u, _, vt = np.linalg.svd(matrix)
-    sign = np.ones(len(matrix))
-    sign[-1] = np.sign(np.linalg.det(u @ vt))
-    return np.asarray((u * sign) @ vt, dtype=np.float64)
 
 
 def _from_itk_linear(source: sitk.Transform) -> AffineTransform:

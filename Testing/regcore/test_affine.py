@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from regcore.affine import initial_transform, landmark_transform
+from regcore.affine import initial_transform
 from regcore.grid import Grid
 from regcore.image import Image
+from regcore.procrustes import landmark_transform
 from regcore.progress import Cancelled
 from regcore.transform import AffineTransform, RigidTransform
 

@@ -9,7 +9,7 @@ from typing import Literal, cast, get_args
 
 from jsonargparse import ArgumentParser, Namespace
 
-from regcore.affine import InitialKind, landmark_transform
+from regcore.affine import InitialKind
 from regcore.cli.console import cancel_on_interrupt, following
 from regcore.image import Image
 from regcore.io import read_image, read_labels, read_transform
@@ -17,6 +17,7 @@ from regcore.landmarks import Landmarks, read_landmarks
 from regcore.outputs import staged, write_registration
 from regcore.pipeline import Registration, Settings, register
 from regcore.preprocess import Inputs
+from regcore.procrustes import landmark_transform
 from regcore.summary import Truth, summarise
 from regcore.transform import Transform
 
