@@ -29,6 +29,11 @@ _LINEAR = (
 )
 
 
+def silence_itk() -> None:
+    """Keep ITK's own warnings off the terminal; what matters comes back as an error."""
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+
+
 def read_image(path: str | Path, name: str = "image") -> Image:
     """Read a scalar 2D or 3D image: NIfTI, NRRD, MetaImage, any file ITK knows, or a folder with one DICOM series.
 

@@ -18,6 +18,7 @@ from regcore.io import (
     read_image,
     read_labels,
     read_transform,
+    silence_itk,
     to_sitk,
     transform_from_sitk,
     write_image,
@@ -354,3 +355,13 @@ def _write(name: str, folder: Path) -> None:
         write_image(_ramp(Grid.of((4, 5, 6)), "uint8"), folder / name)
     else:
         write_transform(AffineTransform.identity(3), folder / name)
+
+
+def test_itk_can_be_silenced() -> None:
+    before = sitk.ProcessObject.GetGlobalWarningDisplay()
+    try:
+        sitk.ProcessObject.SetGlobalWarningDisplay(True)
+        silence_itk()
+        assert not sitk.ProcessObject.GetGlobalWarningDisplay()
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(before)
