@@ -29,7 +29,7 @@ _CONTRAST = {
     "scalp": 0.72,
     "skull": 0.10,
     "fluid": 0.20,
-    "cortex": 0.56,
+    "cortex": 0.52,
     "white": 0.86,
     "thalamus": 0.67,
     "caudate": 0.58,
@@ -92,7 +92,7 @@ def brain(seed: int) -> Phantom:
 def _seen(parts: list[Part], texture: Waves, points: NDArray[np.float64]) -> tuple[NDArray, NDArray[np.uint8]]:
     single = points.astype(np.float32)
     value, labels = paint(parts, _CONTRAST, single, edge=0.6)
-    return value * (1 + 0.06 * texture(single)), labels
+    return value * (1 + 0.045 * texture(single)), labels
 
 
 def _on_voxels(points: Matrix, grid: Grid) -> Matrix:
@@ -135,15 +135,15 @@ def _anatomy(rng: np.random.Generator) -> tuple[list[Part], dict[str, Matrix]]:
 
     head = shape((0, 0, -2), (80, 98, 86))
     skull, fluid = (Ellipsoid(head.centre, head.radii - depth, head.axes) for depth in (6.0, 12.0))
-    cerebrum, folds = shape((0, -2, 8), (64, 81, 63)), Waves.random(rng, 14, 16.0, 30.0)
+    cerebrum, folds = shape((0, -2, 5), (65, 82, 66)), Waves.random(rng, 16, 13.0, 24.0)
     cerebellum, stem = shape((0, 47, -43), (46, 29, 23)), shape((0, 18, -48), (12, 13, 32))
     third = shape((0, 2, 3), (2.5, 12, 9))
     parts = [
         Part("scalp", head),
         Part("skull", skull),
         Part("fluid", fluid),
-        Part("cortex", _cortex(cerebrum, folds, 0.0, 2.5), 1),
-        Part("white", _cortex(cerebrum, folds, 6.5, 4.0), 2),
+        Part("cortex", _cortex(cerebrum, folds, 0.5, 2.5), 1),
+        Part("white", _cortex(cerebrum, folds, 7.0, 3.2), 2),
         Part("fluid", Ellipsoid(cerebellum.centre, cerebellum.radii + 2.5, cerebellum.axes), 0),
         Part("cerebellum", cerebellum, 16),
         Part("stem", stem, 17),

@@ -42,20 +42,20 @@ _MRI = {
     "lesion": 0.36,
 }
 _ULTRASOUND = {
-    "fat": 0.58,
-    "muscle": 0.36,
+    "fat": 0.72,
+    "muscle": 0.42,
     "bone": 0.85,
     "wall": 0.70,
     "urine": 0.03,
     "lumen": 0.04,
-    "vesicle": 0.22,
-    "capsule": 0.90,
-    "peripheral": 0.50,
-    "transition": 0.34,
-    "dark nodule": 0.26,
-    "bright nodule": 0.44,
+    "vesicle": 0.20,
+    "capsule": 0.95,
+    "peripheral": 0.42,
+    "transition": 0.27,
+    "dark nodule": 0.20,
+    "bright nodule": 0.38,
     "urethra": 0.14,
-    "lesion": 0.24,
+    "lesion": 0.18,
 }
 
 
@@ -110,10 +110,10 @@ def _ultrasound(
     echo *= 1 + 0.10 * Waves.random(rng, 12, 6.0, 20.0)(tissue_points.astype(np.float32))
     x, y, z = there.astype(np.float32) - truth(_PROBE).astype(np.float32).reshape(3, 1, 1, 1)
     depth, angle = np.hypot(x, y), np.arctan2(x, -y)
-    echo *= speckle(rng, grid.shape, 0.7) * np.exp(-0.009 * depth) * _shadow(rng, depth, angle, z)
+    echo *= speckle(rng, grid.shape, 0.55) * np.exp(-0.006 * depth) * _shadow(rng, depth, angle, z)
     seen = (np.abs(angle) < np.deg2rad(72)) & (depth > 9.5) & (depth < 74) & (np.abs(z) < 39)
     # Ultrasound is shown on a compressed scale; a power is close to the usual logarithm.
-    return np.where(seen, 0.95 * np.maximum(echo, 0) ** 0.7 + 0.01, 0), labels
+    return np.where(seen, 0.75 * np.maximum(echo, 0) ** 0.8 + 0.01, 0), labels
 
 
 def _shadow(rng: np.random.Generator, depth: NDArray, angle: NDArray, z: NDArray) -> NDArray:
@@ -148,7 +148,7 @@ def _anatomy(rng: np.random.Generator) -> tuple[list[Part], dict[str, Matrix]]:
         Part("wall", _grown(rectum, 2.5)),
         Part("lumen", rectum, 6),
         *(Part("vesicle", shape((s * 14, 14, 24), (13, 5, 6), s * -15), 7) for s in (1, -1)),
-        Part("capsule", _grown(gland, 0.9)),
+        Part("capsule", _grown(gland, 1.1)),
         Part("peripheral", gland, 1),
         Part("transition", zone, 2),
         *_nodules(rng, zone),

@@ -34,7 +34,7 @@ def speckle(rng: np.random.Generator, shape: tuple[int, ...], strength: float) -
         shape: of the image.
         strength: 0 (none) to 1 (fully developed).
     """
-    real, imaginary = (_smoothed(rng.standard_normal(shape, dtype=np.float32)) for _ in range(2))
+    real, imaginary = (_smoothed(_smoothed(rng.standard_normal(shape, dtype=np.float32))) for _ in range(2))
     magnitude = np.hypot(real, imaginary)
     return np.asarray(1 - strength + strength * magnitude / magnitude.mean())
 
