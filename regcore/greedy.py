@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from regcore.forces import Force
 from regcore.ops.sampling import sample
-from regcore.ops.slabs import Slab, slabs
+from regcore.ops.slabs import Slab, SlabRunner, slabs
 from regcore.ops.smoothing import gaussian, gaussian_reach
 
 _FLAT = 1e-3  # force: with less than this, nothing is left but rounding, and updates shrink instead of being scaled up
@@ -32,6 +33,7 @@ class GreedyLevel:
         update_sigma: smoothing of the update, in units of the smallest edge.
         field_sigma: smoothing of the displacement, in the same units.
         moving_mask: ``(1, 1, *shape)``, weight of each moving voxel.
+        run: what slabs are run with.
     """
 
     def __init__(
@@ -44,7 +46,9 @@ class GreedyLevel:
         update_sigma: float,
         field_sigma: float,
         moving_mask: Tensor | None = None,
+        run: SlabRunner | None = None,
     ) -> None:
+        self._run = run or SlabRunner()
         self.displacement = displacement.contiguous()
         self._force = force
         self._moving = moving if moving_mask is None else torch.cat([moving, moving_mask], dim=1)
@@ -65,14 +69,13 @@ class GreedyLevel:
         Returns:
             The similarity before it.
         """
-        for slab in slabs(self._shape):
-            self._warp(slab)
+        self._run(self._warp, slabs(self._shape))
         reach = self._force.reach + gaussian_reach(self._update_sigma[0])
-        measured = [self._push(slab) for slab in slabs(self._shape, reach)]
+        measured = self._run(self._push, slabs(self._shape, reach))
         similarity, longest = zip(*measured, strict=True)
         scale = step / max(math.sqrt(max(longest)), _FLAT)
-        for slab in slabs(self._shape, 1 + gaussian_reach(self._field_sigma[0])):
-            self._compose(slab, scale)
+        reach = 1 + gaussian_reach(self._field_sigma[0])
+        self._run(partial(self._compose, scale=scale), slabs(self._shape, reach))
         self.displacement, self._spare = self._spare, self.displacement
         return float(sum(similarity)) / self._force.voxels
 

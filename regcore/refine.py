@@ -20,10 +20,15 @@ from regcore.forces.lncc import LnccForce
 from regcore.forces.mind import MindForce
 from regcore.greedy import GreedyLevel
 from regcore.ops.pyramid import downsample, downsample_displacement, upsample_displacement
+from regcore.ops.slabs import SlabRunner, slab_runner
 from regcore.ops.unfolding import unfold
 from regcore.progress import Cancelled
 
 Similarity = Literal["lncc", "mind"]
+_SIGMAS: dict[Similarity, tuple[float, tuple[float, ...]]] = {
+    "lncc": (1.0, (0.5, 0.45, 0.4)),
+    "mind": (2.0, (0.7, 0.6, 0.5)),  # its force is noisier
+}
 _SMALLEST_AXIS = 16  # voxels: shorter axes are not halved
 _BACKGROUND = 0.01  # intensity
 _MARGIN = 8  # voxels of background kept around the foreground
@@ -39,9 +44,10 @@ class RefineOptions:
         iterations: at most so many per level, coarse to fine; 0 skips a level.
         finest: voxels of the given grid per voxel of the finest level (1, 2 or 4).
         window: LNCC window, voxels of the level (odd).
-        update_sigma: smoothing of each update, voxels of the level.
+        update_sigma: smoothing of each update, voxels of the level; by default what suits the similarity.
         field_sigma: smoothing of the displacement after each update, voxels of the level; the last value holds for
-            the finest level, the others for those before it, the first also for all coarser ones.
+            the finest level, the others for those before it, the first also for all coarser ones; by default what
+            suits the similarity.
         step: largest update, voxels of the level, but never less than ``shortest_step``.
         shortest_step: voxels of the given grid.
         stall: a level ends when five iterations raised the similarity by less than this part of it.
@@ -51,11 +57,17 @@ class RefineOptions:
     iterations: tuple[int, ...] = (20, 30, 20, 4)
     finest: int = 1
     window: int = 5
-    update_sigma: float = 1.0
-    field_sigma: tuple[float, ...] = (0.5, 0.45, 0.4)
+    update_sigma: float | None = None
+    field_sigma: tuple[float, ...] | None = None
     step: float = 0.5
     shortest_step: float = 1.0
     stall: float = 1e-4
+
+    @property
+    def sigmas(self) -> tuple[float, tuple[float, ...]]:
+        """The smoothing of update and displacement, chosen or by default."""
+        update, field = _SIGMAS[self.similarity]
+        return update if self.update_sigma is None else self.update_sigma, self.field_sigma or field
 
 
 def refine(
@@ -90,9 +102,9 @@ def refine(
         Cancelled: ``cancelled`` returned true.
     """
     options = options or RefineOptions()
-    watch = _Watch(len(fixed) * sum(options.iterations), progress, cancelled)
     refined = []
-    with torch.no_grad():
+    with torch.no_grad(), slab_runner(fixed.device) as run:
+        watch = _Watch(run, len(fixed) * sum(options.iterations), progress, cancelled)
         for n in range(len(fixed)):
             one = _Pair(fixed, moving, initial, fixed_mask, moving_mask).each(partial(_sample_of_batch, n))
             refined.append(_refine_one(one, options, spacing or [1.0] * (fixed.ndim - 2), watch))
@@ -136,11 +148,16 @@ def _sample_of_batch(n: int, tensor: Tensor) -> Tensor:
 
 
 class _Watch:
-    """Counts iterations, reports them and stops when asked to."""
+    """Runs the work, counts iterations, reports them and stops when asked to."""
 
     def __init__(
-        self, total: int, progress: Callable[[float, str], None] | None, cancelled: Callable[[], bool] | None
+        self,
+        run: SlabRunner,
+        total: int,
+        progress: Callable[[float, str], None] | None,
+        cancelled: Callable[[], bool] | None,
     ) -> None:
+        self.run = run
         self._total, self._done = max(1, total), 0
         self._progress, self._cancelled = progress, cancelled
 
@@ -175,7 +192,7 @@ def _refine_one(pair: _Pair, options: RefineOptions, spacing: Sequence[float], w
     if gain is None:
         return start
     gain = upsample_displacement(gain, factors, shape)
-    total = unfold(gain if inside.initial is None else inside.initial + gain)
+    total = unfold(gain if inside.initial is None else inside.initial + gain, run=watch.run)
     return _put_back(start, total, where)
 
 
@@ -196,14 +213,16 @@ def _run_level(
         displacement = torch.zeros_like(level.fixed).repeat(1, len(factors), *[1] * len(factors))
     edges = [size * factor for size, factor in zip(spacing, factors, strict=True)]
     aspect = [min(edges) / edge for edge in edges]
+    update_sigma, field_sigmas = options.sigmas
     greedy = GreedyLevel(
         _force(level, options, aspect),
         level.moving,
         displacement,
         aspect=aspect,
-        update_sigma=options.update_sigma,
-        field_sigma=options.field_sigma[max(0, len(options.field_sigma) - 1 - after)],
+        update_sigma=update_sigma,
+        field_sigma=field_sigmas[max(0, len(field_sigmas) - 1 - after)],
         moving_mask=level.moving_mask,
+        run=watch.run,
     )
     step = max(options.step, options.shortest_step * min(spacing) / min(edges))
     history: list[float] = []

@@ -7,10 +7,17 @@ times faster, the neighbours that windows and stencils need included.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Barrier
+from typing import NamedTuple, TypeVar
+
+import torch
 
 _SLAB_VOXELS = 600_000
+_WORTH_CUTTING = 100_000  # voxels: what is larger is cut in two at least, for two threads
+_T = TypeVar("_T")
 
 
 class Slab(NamedTuple):
@@ -30,8 +37,45 @@ class Slab(NamedTuple):
 def slabs(shape: Sequence[int], reach: int = 0, voxels: int = _SLAB_VOXELS) -> Iterator[Slab]:
     """Cut the first axis of ``shape`` into slabs of about ``voxels`` voxels, ``reach`` rows around each."""
     size = shape[0]
-    count = min(size, max(1, round(math.prod(shape) / voxels)))
+    total = math.prod(shape)
+    count = min(size, max(2 if total > _WORTH_CUTTING else 1, round(total / voxels)))
     for number in range(count):
         start, stop = number * size // count, (number + 1) * size // count
         low, high = max(0, start - reach), min(size, stop + reach)
         yield Slab(slice(start, stop), slice(low, high), slice(start - low, stop - low))
+
+
+class SlabRunner:
+    """Runs slabs side by side, one thread each.
+
+    Threads that share every single operation wait for one another hundreds of times per iteration, busily; where
+    something else keeps a core, that costs ten times the time of the work itself. See `slab_runner`.
+    """
+
+    def __init__(self, pool: ThreadPoolExecutor | None = None) -> None:
+        self._pool = pool
+
+    def __call__(self, work: Callable[[Slab], _T], parts: Iterable[Slab]) -> list[_T]:
+        """Return ``work`` of each slab, in order."""
+        return list(map(work, parts) if self._pool is None else self._pool.map(work, parts))
+
+
+@contextmanager
+def slab_runner(device: torch.device) -> Iterator[SlabRunner]:
+    """Provide as many threads as torch may use on this device's side; on a GPU the slabs follow one another."""
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    if threads == 1:
+        yield SlabRunner()
+        return
+    started = Barrier(threads + 1)
+
+    def start() -> None:
+        torch.set_num_threads(1)  # of this thread, but also what threads to come begin with: put right below
+        started.wait()
+
+    with ThreadPoolExecutor(threads, initializer=start) as pool:
+        for _ in range(threads):
+            pool.submit(int)
+        started.wait()
+        torch.set_num_threads(threads)
+        yield SlabRunner(pool)

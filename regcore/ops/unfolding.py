@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import torch
 from torch import Tensor
 
 from regcore.ops.fields import jacobian_determinant
-from regcore.ops.slabs import Slab, slabs
+from regcore.ops.slabs import Slab, SlabRunner, slabs
 from regcore.ops.smoothing import box_sum, gaussian
 
-_NEAR = 7  # voxels: what is smoothed around a fold
-_REACH = 8  # voxels: smoothing, its soft edge, and the stencil
+_NEAR = 7  # voxels: width of what is smoothed around a fold
+_REACH = 8  # voxels around a fold: half of that, the soft edge, and one for the stencil
 
 
-def unfold(displacement: Tensor, smallest: float = 0.02, rounds: int = 30) -> Tensor:
+def unfold(displacement: Tensor, smallest: float = 0.02, rounds: int = 30, run: SlabRunner | None = None) -> Tensor:
     """Return the displacement with its folds smoothed away; elsewhere it stays as it is.
 
     Around each voxel whose Jacobian determinant is below ``smallest`` the field is blended with a smoother copy,
@@ -21,31 +24,41 @@ def unfold(displacement: Tensor, smallest: float = 0.02, rounds: int = 30) -> Te
     Args:
         displacement: ``(1, D, *shape)``, voxels.
         smallest: determinant that counts as folded.
-        rounds: after so many the field is returned as it is.
+        rounds: of blending in one place; then it is left as it is.
+        run: what slabs are run with.
     """
+    run = run or SlabRunner()
     result = displacement.clone()
-    waiting = list(slabs(displacement.shape[2:], _REACH))
-    for _ in range(rounds):
-        folded = [slab for slab in waiting if _has_fold(result, slab, smallest)]
-        if not folded:
-            break
-        for slab in folded:
-            _smooth_folds(result, slab, smallest)
-        touched = {row for slab in folded for row in range(slab.outer.start, slab.outer.stop)}
-        waiting = [
-            slab
-            for slab in slabs(displacement.shape[2:], _REACH)
-            if any(row in touched for row in range(slab.outer.start, slab.outer.stop))
-        ]
+    found = run(partial(_folds_in, result, smallest=smallest), slabs(displacement.shape[2:], 1))
+    for folds in found:
+        left = folds
+        for _ in range(rounds):
+            if not len(left):
+                break
+            left = _smooth_around(result, left, smallest)
     return result
 
 
-def _has_fold(displacement: Tensor, slab: Slab, smallest: float) -> bool:
-    return bool((jacobian_determinant(displacement[:, :, slab.outer])[:, slab.inner] < smallest).any())
+def _folds_in(displacement: Tensor, slab: Slab, smallest: float) -> Tensor:
+    """Return the folded voxels of a slab, ``(P, D)`` indices."""
+    folded = jacobian_determinant(displacement[:, :, slab.outer])[0, slab.inner] < smallest
+    indices = folded.nonzero()
+    indices[:, 0] += slab.rows.start
+    return indices
 
 
-def _smooth_folds(displacement: Tensor, slab: Slab, smallest: float) -> None:
-    part = displacement[:, :, slab.outer]
-    folded = (jacobian_determinant(part) < smallest).to(part).unsqueeze(1)
-    share = gaussian(box_sum(folded, _NEAR).clamp_(max=1.0), 1.0)
+def _smooth_around(displacement: Tensor, folds: Tensor, smallest: float) -> Tensor:
+    """Smooth near ``folds``, in place; return the folds that are left there."""
+    shape = torch.tensor(displacement.shape[2:], device=folds.device)
+    low = (folds.amin(0) - _REACH).clamp(min=0)
+    high = torch.minimum(folds.amax(0) + _REACH + 1, shape)
+    part = displacement
+    for axis, (start, stop) in enumerate(zip(low.tolist(), high.tolist(), strict=True), start=2):
+        part = part.narrow(axis, start, stop - start)
+    marked = torch.zeros_like(part[:, :1])
+    marked[(0, 0, *(folds - low).unbind(1))] = 1.0
+    share = gaussian(box_sum(marked, _NEAR).clamp_(max=1.0), 1.0)
     part += share * (gaussian(part, 1.0) - part)
+    # Where the box was cut from the grid its determinants are one-sided; nothing changed that far out.
+    left = ((jacobian_determinant(part)[0] < smallest) & (share[0, 0] > 0)).nonzero()
+    return left + low
