@@ -113,13 +113,13 @@ def register(
     check_model(settings.model, inputs.fixed.dim)
     check_inputs(inputs, needs_overlap=start is None and settings.init[0] not in ("centre", "moments"))
     stages = Stages(_shares(settings), progress, cancelled)
-    upright = inputs.upright()
+    upright, note = inputs.upright().with_seen_parts()
     grid = registration_grid(upright.fixed.grid)
 
     with stages.stage("initial transform") as report:
         initial = _initial(upright, start, settings.init, report, stages.asked_to_stop)
     dense: Tensor | None = None
-    warnings: list[str] = []
+    warnings = [note] if note else []
     if settings.model != "none":
         with stages.stage(settings.model):
             dense = _predict(upright, initial, settings, grid, device)

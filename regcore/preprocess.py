@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from regcore.field import DisplacementField, from_voxels, to_voxels
 from regcore.grid import Grid
 from regcore.image import Image, Reorientation
 from regcore.ops.smoothing import gaussian
+from regcore.padding import unpadded
 from regcore.transform import Transform
 from regcore.warp import resample, warp
 
@@ -41,6 +42,20 @@ class Inputs:
         """Turn each to canonical order, masks onto their image's grid: storage order then changes no result."""
         fixed, moving = _upright(self.fixed), _upright(self.moving)
         return Inputs(fixed, moving, _mask_on(self.fixed_mask, fixed.grid), _mask_on(self.moving_mask, moving.grid))
+
+    def with_seen_parts(self) -> tuple[Inputs, str | None]:
+        """Mask the padding of one image when only that one has any; return also a sentence that says so.
+
+        Padding that both have, as in two skull-stripped brains, is background they share and helps to align them.
+        """
+        if self.fixed_mask is not None or self.moving_mask is not None:
+            return self, None
+        fixed, moving = unpadded(self.fixed), unpadded(self.moving)
+        if (fixed is None) == (moving is None):
+            return self, None
+        side = "moving" if fixed is None else "fixed"
+        sentence = f"The padding around the {side} image was left out of the comparison; pass a mask to change that."
+        return replace(self, fixed_mask=fixed, moving_mask=moving), sentence
 
 
 @dataclass(frozen=True)
