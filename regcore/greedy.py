@@ -19,8 +19,6 @@ from regcore.ops.sampling import sample
 from regcore.ops.slabs import Slab, SlabRunner, slabs
 from regcore.ops.smoothing import gaussian, gaussian_reach
 
-_FLAT = 1e-3  # force: with less than this, nothing is left but rounding, and updates shrink instead of being scaled up
-
 
 class GreedyLevel:
     """The state of one level: images, displacement, and the buffers of an iteration.
@@ -49,7 +47,7 @@ class GreedyLevel:
         run: SlabRunner | None = None,
     ) -> None:
         self._run = run or SlabRunner()
-        self.displacement = displacement.contiguous()
+        self.displacement = displacement.clone(memory_format=torch.contiguous_format)  # its memory is written to
         self._force = force
         self._moving = moving if moving_mask is None else torch.cat([moving, moving_mask], dim=1)
         self._aspect = aspect
@@ -64,7 +62,7 @@ class GreedyLevel:
         """Make one iteration.
 
         Args:
-            step: length of the largest update, in units of the smallest voxel edge.
+            step: length of the largest update, in units of the smallest voxel edge; less where the force is weak.
 
         Returns:
             The similarity before it.
@@ -73,7 +71,7 @@ class GreedyLevel:
         reach = self._force.reach + gaussian_reach(self._update_sigma[0])
         measured = self._run(self._push, slabs(self._shape, reach))
         similarity, longest = zip(*measured, strict=True)
-        scale = step / max(math.sqrt(max(longest)), _FLAT)
+        scale = step / max(math.sqrt(max(longest)), self._force.weak)
         reach = 1 + gaussian_reach(self._field_sigma[0])
         self._run(partial(self._compose, scale=scale), slabs(self._shape, reach))
         self.displacement, self._spare = self._spare, self.displacement

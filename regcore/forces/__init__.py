@@ -12,10 +12,13 @@ class Force(Protocol):
 
     Attributes:
         reach: how many voxels around a voxel its force depends on.
+        weak: length of a force at a fraction of a voxel from the goal: updates by weaker ones shrink with the force,
+            or they would overshoot again and again.
         voxels: number of voxels that say something; the similarity is a mean over them.
     """
 
     reach: int
+    weak: float
     voxels: float
 
     def __call__(self, warped: Tensor, rows: slice) -> tuple[Tensor, Tensor]:

@@ -30,6 +30,8 @@ class LnccForce:
         mask: ``(N, 1, *shape)``, weight of each fixed voxel.
     """
 
+    weak = 0.3
+
     def __init__(self, fixed: Tensor, window: Sequence[int], mask: Tensor | None = None) -> None:
         self._window = window
         self._share = 1.0 / math.prod(window)

@@ -72,6 +72,7 @@ class MindForce:
     """
 
     reach = 4  # pairs, patches, gradient
+    weak = 0.05
 
     def __init__(self, fixed: Tensor, moving: Tensor, mask: Tensor | None = None) -> None:
         self._descriptor = mind(fixed)

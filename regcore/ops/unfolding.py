@@ -56,7 +56,7 @@ def _smooth_around(displacement: Tensor, folds: Tensor, smallest: float) -> Tens
     for axis, (start, stop) in enumerate(zip(low.tolist(), high.tolist(), strict=True), start=2):
         part = part.narrow(axis, start, stop - start)
     marked = torch.zeros_like(part[:, :1])
-    marked[(0, 0, *(folds - low).unbind(1))] = 1.0
+    marked[0, 0].index_put_((folds - low).unbind(1), marked.new_ones(()))
     share = gaussian(box_sum(marked, _NEAR).clamp_(max=1.0), 1.0)
     part += share * (gaussian(part, 1.0) - part)
     # Where the box was cut from the grid its determinants are one-sided; nothing changed that far out.

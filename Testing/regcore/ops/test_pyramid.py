@@ -1,0 +1,38 @@
+import pytest
+import torch
+
+from regcore.ops.pyramid import downsample, downsample_displacement, upsample, upsample_displacement
+from regcore.ops.sampling import identity_coordinates
+
+
+def ramp(shape):
+    return identity_coordinates(shape, torch.zeros(1))
+
+
+def test_block_centres_lie_between_voxels():
+    coarse = downsample(ramp((8, 12)), (2, 4))
+    factor = torch.tensor([2.0, 4.0]).view(1, 2, 1, 1)
+    torch.testing.assert_close(coarse, ramp((4, 3)) * factor + (factor - 1) / 2)
+
+
+@pytest.mark.parametrize("shape", [(9, 14, 11), (15, 17)])
+def test_up_after_down_gives_a_ramp_back_inside(shape):
+    factors = [2] * len(shape)
+    back = upsample(downsample(ramp(shape), factors), factors, shape)
+    assert back.shape == ramp(shape).shape
+    inside = (..., *[slice(2, -4)] * len(shape))
+    torch.testing.assert_close(back[inside], ramp(shape)[inside])
+
+
+def test_displacements_are_counted_in_voxels_of_their_own_grid():
+    shift = torch.tensor([2.0, 4.0, 6.0]).view(1, 3, 1, 1, 1).expand(1, 3, 8, 8, 9)
+    coarse = downsample_displacement(shift, (1, 2, 2))
+    assert coarse.shape == (1, 3, 8, 4, 5)
+    torch.testing.assert_close(coarse[0, :, 0, 0, 0], torch.tensor([2.0, 2.0, 3.0]))
+    torch.testing.assert_close(upsample_displacement(coarse, (1, 2, 2), (8, 8, 9)), shift.contiguous())
+
+
+def test_factor_one_changes_nothing():
+    data = torch.rand(1, 1, 5, 6)
+    assert torch.equal(downsample(data, (1, 1)), data)
+    assert torch.equal(upsample(data, (1, 1), (5, 6)), data)

@@ -1,0 +1,23 @@
+import pytest
+import torch
+
+from regcore.ops.fields import jacobian_determinant
+from regcore.ops.unfolding import unfold
+
+
+@pytest.mark.parametrize("shape", [(30, 40, 35), (50, 45)])
+def test_folds_vanish_and_the_rest_stays(shape):
+    displacement = torch.zeros(1, len(shape), *shape)
+    spike = (0, 0, *[n // 3 for n in shape])
+    displacement[spike] = 4.0
+    assert (jacobian_determinant(displacement) <= 0).any()
+    unfolded = unfold(displacement)
+    assert (jacobian_determinant(unfolded) >= 0.02).all()
+    far = (..., slice(-8, None))
+    assert torch.equal(unfolded[far], displacement[far])
+    assert displacement[spike] == 4.0
+
+
+def test_a_field_without_folds_is_returned_as_it_is():
+    displacement = torch.rand(1, 3, 12, 13, 14) * 0.1
+    assert torch.equal(unfold(displacement), displacement)
