@@ -104,9 +104,10 @@ def _pushes(rng: np.random.Generator, places: Matrix) -> Pushes:
     # Centres spread evenly over directions and depths, so that no part of the head stays still.
     centres = np.concatenate([_spread(rng, 6, 0.3), _spread(rng, 12, 0.75)]) * (66, 82, 66)
     vectors = rng.normal(size=centres.shape)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    # Without their mean, or much of the motion is one shift that any initial transform takes away.
+    # Without their mean, or much of the motion is one shift that any initial transform takes away; equally long, so
+    # that no single one stands out.
     vectors -= vectors.mean(axis=0)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return Pushes(centres, rng.uniform(19, 28, len(centres)), vectors).scaled_to(_MEAN_SHIFT, places)
 
 
