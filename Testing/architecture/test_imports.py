@@ -12,12 +12,12 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 # A module may import from its own layer and those above it in this list.
 LAYERS = [
-    {"__init__", "ops", "grid", "progress", "atomic", "integrity"},
+    {"__init__", "ops", "grid", "progress", "atomic", "integrity", "padding", "png"},
     {"image", "field"},
     {"transform", "warp", "io", "landmarks", "inverse", "procrustes", "frames"},
     {"losses", "metrics", "models", "forces"},
     {"preprocess", "affine", "refine", "greedy"},
-    {"pipeline", "data", "training", "report", "explain", "checks", "stages", "summary", "outputs"},
+    {"pipeline", "data", "training", "report", "report_pictures", "explain", "checks", "stages", "summary", "outputs"},
     {"cli", "worker"},
 ]
 ONLY_THESE = {
