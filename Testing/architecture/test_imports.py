@@ -12,11 +12,11 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 # A module may import from its own layer and those above it in this list.
 LAYERS = [
-    {"__init__", "ops", "grid", "progress", "atomic", "integrity", "padding", "png"},
+    {"__init__", "ops", "grid", "progress", "atomic", "integrity", "png"},
     {"image", "field"},
     {"transform", "warp", "io", "landmarks", "inverse", "procrustes", "frames"},
     {"losses", "metrics", "models", "forces"},
-    {"preprocess", "affine", "refine", "greedy"},
+    {"preprocess", "affine", "refine", "greedy", "padding"},
     {"pipeline", "data", "training", "report", "report_pictures", "explain", "checks", "stages", "summary", "outputs"},
     {"cli", "worker"},
 ]
@@ -35,7 +35,7 @@ def _modules(package: Path) -> list[Path]:
 
 def _imports(path: Path) -> Iterator[tuple[str, int]]:
     """Yield every absolute module name imported anywhere in a file, inside functions too, and its line."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -82,7 +82,7 @@ def _complaints(name: str, where: str, top: str) -> Iterator[str]:
 
 
 def _prints(path: Path) -> list[int]:
-    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
     return [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
 
 

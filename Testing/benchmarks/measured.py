@@ -44,7 +44,7 @@ def run_measured(command: Sequence[str | Path], log: Path, threads: int) -> Cost
         wall = time.perf_counter() - start
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != 0:
-        last = log.read_text(errors="replace").splitlines()[-5:]
+        last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
         raise FailedError(f"ended with {child.returncode}; {log} says: " + " / ".join(last))
     return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 

@@ -97,8 +97,8 @@ def _report(chosen: argparse.Namespace, runs: dict[str, list[dict[str, object]]]
         "runs": runs,
     }
     chosen.output.mkdir(parents=True, exist_ok=True)
-    (chosen.output / "results.json").write_text(json.dumps(record, indent=2) + "\n")
-    (chosen.output / "results.md").write_text(as_markdown(table) + "\n")
+    (chosen.output / "results.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (chosen.output / "results.md").write_text(as_markdown(table) + "\n", encoding="utf-8")
     print(f"\n{as_text(table)}\n\n{as_markdown(table)}\n\nwritten: {chosen.output}/results.json, results.md")
 
 
