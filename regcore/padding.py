@@ -35,6 +35,6 @@ def _corner_value(data: Tensor) -> Tensor | None:
     constant = [part.flatten()[0] for part in corners if bool((part == part.flatten()[0]).all())]
     if len(constant) <= len(corners) // 2:
         return None
-    values, counts = torch.stack(constant).unique(return_counts=True)
+    values, counts = torch.unique(torch.stack(constant), return_counts=True)
     value: Tensor = values[counts.argmax()]
     return value

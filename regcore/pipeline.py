@@ -27,6 +27,7 @@ from regcore.warp import warp
 Similarity = Literal["auto", "lncc", "mind"]
 Report = Callable[[float, str], None]
 
+_LARGE_FOR_MIND = 1_500_000  # voxels from which its many channels stop at half size
 _SAME_CONTRAST = 0.5  # least correlation, after the initial transform, of images of one modality
 
 
@@ -192,7 +193,7 @@ def _refine(
     report: Report,
     stop: CancelCheck,
 ) -> Tensor:
-    options = _refine_options(similarity, iterations)
+    options = _refine_options(pair, similarity, iterations)
 
     def there(tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else tensor.to(device)
@@ -210,8 +211,10 @@ def _refine(
     ).cpu()
 
 
-def _refine_options(similarity: Literal["lncc", "mind"], iterations: int | None) -> RefineOptions:
+def _refine_options(pair: Pair, similarity: Literal["lncc", "mind"], iterations: int | None) -> RefineOptions:
     options = RefineOptions(similarity=similarity)
+    if similarity == "mind" and pair.fixed.numel() > _LARGE_FOR_MIND:
+        options = replace(options, finest=2, iterations=options.iterations[:-1])
     if iterations is None:
         return options
     share = iterations / sum(options.iterations)

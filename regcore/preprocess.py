@@ -106,8 +106,7 @@ def make_pair(inputs: Inputs, initial: Transform, grid: Grid) -> Pair:
     fixed, moving = inputs.fixed, inputs.moving
     still = DisplacementField.identity(grid)
     there = initial.displacement_on(grid)
-    covered = warp(moving.with_data(torch.ones_like(moving.data, dtype=torch.float32)), there, grid, "nearest")
-    if float(covered.data.mean()) < _LEAST_OVERLAP:
+    if _covered(moving.grid, grid, initial) < _LEAST_OVERLAP:
         raise ValueError(
             "moving: after the initial transform it covers less than 1 % of the fixed volume; "
             "start with --init centre,affine, or pass landmarks"
@@ -157,6 +156,14 @@ def dense_on(displacement: Tensor, grid: Grid, target: Grid, turn: Reorientation
 def displacement_from(field: DisplacementField, grid: Grid) -> Tensor:
     """Return a field as voxels of the registration grid, ``(1, D, *grid.shape)``."""
     return to_voxels(field if field.grid.same_as(grid) else field.resample(grid))
+
+
+def _covered(moving: Grid, grid: Grid, initial: Transform) -> float:
+    """Share of a lattice of probes of ``grid`` that ``initial`` sends into the moving volume."""
+    probes = [np.linspace(0, n - 1, min(n, 25)) for n in grid.size]
+    lattice = np.stack(np.meshgrid(*probes, indexing="ij"), axis=-1).reshape(-1, grid.dim)
+    index = moving.to_index(initial(grid.to_world(lattice)))
+    return float(((index >= -0.5) & (index <= np.asarray(moving.size) - 0.5)).all(axis=1).mean())
 
 
 def _onto(image: Image, field: DisplacementField, grid: Grid) -> Tensor:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from regcore.field import DisplacementField
 from regcore.grid import Grid
 from regcore.image import Image
-from regcore.ops.sampling import Mode, sample
-from regcore.transform import Transform, as_coordinates, inside, slabs, to_index
+from regcore.transform import Transform
 
 Interpolation = Literal["linear", "nearest", "label"]
+
+_SLAB_VOXELS = 1 << 18  # worked on together: what a processor's cache holds
 
 
 def warp(
@@ -46,11 +50,12 @@ def warp(
     field = transform if isinstance(transform, DisplacementField) else transform.displacement_on(grid)
     linear = mode == "linear"
     out = torch.full(grid.shape, outside, dtype=torch.float32 if linear else image.data.dtype)
-    source = image.data.float() if linear else image.data
-    for rows, points in slabs(grid):
-        index = to_index(image.grid, points + field.data[:, rows])
-        values = _strongest_label(source, index) if mode == "label" else _sampled(source, index, mode)
-        out[rows] = torch.where(inside(index, image.grid), values.to(out.dtype), out[rows])
+    source = image.data.to(torch.float32 if linear else _float_for(image.data))[None, None]
+    labels = torch.unique(image.data) if mode == "label" else None
+    for rows, lattice in _lattices(image.grid, grid, field.data):
+        values = _grid_sample(source, lattice, mode) if labels is None else _strongest_label(source, lattice, labels)
+        seen = lattice.abs().amax(-1)[0] <= 1
+        out[rows] = values.to(out.dtype) if bool(seen.all()) else torch.where(seen, values.to(out.dtype), out[rows])
     return Image(out, grid, image.pixel_type)
 
 
@@ -59,24 +64,56 @@ def resample(image: Image, grid: Grid, mode: Interpolation = "linear", outside: 
     return warp(image, DisplacementField.identity(grid), grid, mode, outside)
 
 
-def _sampled(data: Tensor, index: Tensor, mode: Mode) -> Tensor:
-    # Integers beyond float32's 24 bits go through float64 unharmed.
-    exact = data if data.is_floating_point() else data.to(_float_for(data))
-    coordinates = as_coordinates(index)
-    return sample(exact[None, None], coordinates.to(exact), mode, "border").reshape(index.shape[1:])
+def _lattices(source: Grid, target: Grid, displacement: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yield, some slices at a time, where the displaced voxels of ``target`` lie in ``source``, as `grid_sample` wants.
+
+    The whole way from a voxel's index to the lattice's [-1, 1] (edges of the outer voxels, half-pixel convention) is
+    one affine map plus one matrix on the displacement.
+
+    Yields:
+        The slices of the first array axis and ``(1, n, *rest, D)``, x first.
+    """
+    dim = target.dim
+    scale = np.eye(dim + 1)
+    scale[range(dim), range(dim)] = 2 / np.asarray(source.size)
+    scale[:-1, -1] = 1 / np.asarray(source.size) - 1
+    from_world = torch.as_tensor(scale @ source.world_to_index)
+    whole = from_world @ torch.as_tensor(target.index_to_world)
+    terms = []
+    for axis, n in enumerate(target.shape):
+        shape = [n if a == axis else 1 for a in range(dim)]
+        steps = torch.arange(n, dtype=torch.float64).reshape(*shape, 1)
+        terms.append(steps * whole[:-1, dim - 1 - axis])
+    terms[0] = terms[0] + whole[:-1, -1]
+    terms = [term.to(displacement.dtype) for term in terms]
+    matrix = from_world[:-1, :-1].T.to(displacement.dtype)
+    thickness = max(1, _SLAB_VOXELS // max(1, int(np.prod(target.shape[1:]))))
+    for start in range(0, target.shape[0], thickness):
+        rows = slice(start, min(start + thickness, target.shape[0]))
+        part = displacement[:, rows]
+        lattice = (part.reshape(dim, -1).T @ matrix).reshape(*part.shape[1:], dim)
+        for number, term in enumerate(terms):
+            lattice += term[rows] if number == 0 else term
+        yield rows, lattice[None]
 
 
-def _strongest_label(data: Tensor, index: Tensor) -> Tensor:
-    coordinates = as_coordinates(index)
-    best = torch.zeros(index.shape[1:])
-    label_there = torch.zeros(index.shape[1:], dtype=data.dtype)
-    for label in torch.unique(data):
-        share = sample((data == label).float()[None, None], coordinates, "linear", "border")
-        share = share.reshape(index.shape[1:])
+def _grid_sample(source: Tensor, lattice: Tensor, mode: str) -> Tensor:
+    kind = "nearest" if mode == "nearest" else "bilinear"
+    sampled = F.grid_sample(source, lattice.to(source.dtype), mode=kind, padding_mode="border", align_corners=False)
+    return sampled[0, 0]
+
+
+def _strongest_label(source: Tensor, lattice: Tensor, labels: Tensor) -> Tensor:
+    best = lattice.new_zeros(lattice.shape[1:-1])
+    label_there = torch.zeros(best.shape, dtype=labels.dtype)
+    for label in labels:
+        share = _grid_sample((source == label).float(), lattice, "linear")
         label_there = torch.where(share > best, label, label_there)
         best = torch.maximum(best, share)
     return label_there
 
 
 def _float_for(data: Tensor) -> torch.dtype:
-    return torch.float64 if int(data.abs().max()) >= 1 << 24 else torch.float32
+    """Integers beyond float32's 24 bits go through float64 unharmed."""
+    exact = data.is_floating_point() or max(int(data.max()), -int(data.min())) < 1 << 24
+    return torch.float32 if exact else torch.float64

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import sys
 from collections.abc import Sequence
 
@@ -15,6 +17,8 @@ from regcore.cli import apply, models, phantom, register
 from regcore.progress import Cancelled
 
 _COMMANDS = {"register": register, "apply": apply, "models": models, "phantom": phantom}
+# Numbers of mallopt(3).
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _BAD_INPUT, _NO_DEVICE, _CANCELLED = 2, 3, 4
 
 
@@ -26,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, command in _COMMANDS.items():
         commands.add_subcommand(name, command.parser(), help=command.HELP)
     chosen = parser.parse_args(arguments)
+    _keep_memory()
     # ITK's own warnings go to the terminal past us; what matters comes back as an error.
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
@@ -37,6 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Cancelled, KeyboardInterrupt):
         return _say("cancelled; nothing was written", _CANCELLED)
     return 0
+
+
+def _keep_memory() -> None:
+    """Let glibc keep freed memory: giving volumes back to the kernel and taking them anew costs a fifth of the time."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            allocator = ctypes.CDLL("libc.so.6")
+            allocator.mallopt(_MMAP_THRESHOLD, 1 << 30)
+            allocator.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def _say(sentence: str, code: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from regcore.ops.pyramid import downsample_displacement
 from regcore.ops.sampling import identity_coordinates, sample
 
 _LARGE = 1_000_000  # voxels
+_CHUNK = 1 << 18  # voxels worked on together: what a processor's cache holds
 _LONGEST_STEP = 4.0  # voxels: keeps a step near a fold from leaving the neighbourhood it was computed in
 _LEAST_DETERMINANT = 0.05
 
@@ -33,7 +35,7 @@ def invert(
         iterations: most rounds.
         tolerance: a voxel is done once its round-trip error is below this (voxels).
         initial: where to start; ``-u`` unless told.
-        step: called with the number of each round; it may raise to cancel.
+        step: called before each chunk of voxels with its number; it may raise to cancel.
 
     Returns:
         v, and the error ``|v + u(y + v)|`` that remains, ``(1, 1, *shape)``, both in voxels.
@@ -41,25 +43,49 @@ def invert(
     dim, shape = displacement.shape[1], displacement.shape[2:]
     here = identity_coordinates(shape, displacement).reshape(dim, -1)
     best = (-displacement if initial is None else initial).reshape(dim, -1).clone()
-    left = best + _at(displacement, here + best)
-    error = left.square().sum(0).sqrt_()
-    active = (error > tolerance).nonzero()[:, 0]
+    error = torch.empty_like(best[0])
     # The slope only steers the steps: half size does for large fields, at an eighth of the cost.
     factors = [2 if displacement[0, 0].numel() > _LARGE and n >= 32 else 1 for n in shape]
     coarse = downsample_displacement(displacement, factors)
     slope = gradient(coarse).reshape(1, dim * dim, *coarse.shape[2:])
     per_voxel = torch.tensor(factors, dtype=here.dtype, device=here.device)[:, None]
+    for number, start in enumerate(range(0, len(error), _CHUNK)):
+        if step is not None:
+            step(number)
+        part = slice(start, start + _CHUNK)
+        field = _Field(displacement, slope, per_voxel, here[:, part])
+        best[:, part], error[part] = _solve(field, best[:, part], iterations, tolerance)
+    return best.reshape(1, dim, *shape), error.reshape(1, 1, *shape)
+
+
+class _Field(NamedTuple):
+    """What Newton's method asks of the displacement, for some of the voxels."""
+
+    displacement: Tensor
+    slope: Tensor
+    per_voxel: Tensor  # voxels of the field per voxel of the slope
+    here: Tensor
+
+    def residual(self, which: Tensor | slice, inverse: Tensor) -> Tensor:
+        return inverse + _at(self.displacement, self.here[:, which] + inverse)
+
+    def newton(self, which: Tensor, inverse: Tensor, residual: Tensor) -> Tensor:
+        there = (self.here[:, which] + inverse + 0.5) / self.per_voxel - 0.5
+        return _newton(_at(self.slope, there), residual)
+
+
+def _solve(field: _Field, best: Tensor, iterations: int, tolerance: float) -> tuple[Tensor, Tensor]:
+    """Iterate on those voxels whose round trip does not close yet."""
+    left = field.residual(slice(None), best)
+    error = left.square().sum(0).sqrt_()
+    active = (error > tolerance).nonzero()[:, 0]
     damping = torch.ones_like(error)
-    for iteration in range(iterations):
+    for _ in range(iterations):
         if not len(active):
             break
-        if step is not None:
-            step(iteration)
-        where = here[:, active]
         trial = best[:, active]
-        there = (where + trial + 0.5) / per_voxel - 0.5
-        trial = trial - damping[active] * _newton(_at(slope, there), left[:, active])
-        residual = trial + _at(displacement, where + trial)
+        trial = trial - damping[active] * field.newton(active, trial, left[:, active])
+        residual = field.residual(active, trial)
         length = residual.square().sum(0).sqrt_()
         # A step that made things worse is not taken, and tried again at half its length.
         better = length < error[active]
@@ -67,7 +93,7 @@ def invert(
         best[:, taken], left[:, taken], error[taken] = trial[:, better], residual[:, better], length[better]
         damping[active] = torch.where(better, 1.0, damping[active] * 0.5)
         active = active[error[active] > tolerance]
-    return best.reshape(1, dim, *shape), error.reshape(1, 1, *shape)
+    return best, error
 
 
 def _at(data: Tensor, coordinates: Tensor) -> Tensor:
