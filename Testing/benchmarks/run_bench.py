@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -70,7 +71,8 @@ def _run_all(chosen: argparse.Namespace, folder: Path, runs: dict[str, list[dict
     affine_cost = Cost(0.0, 0.0, 0.0)
     for name in (method for method in METHODS if method == "affine" or method in chosen.only):
         method, out = METHODS[name], folder / name
-        out.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(out, ignore_errors=True)  # nothing of an earlier run may be scored
+        out.mkdir(parents=True)
         cost = run_measured(method.command(task, out), folder / f"{name}.log", chosen.threads)
         if name == "affine":
             affine_cost = cost
