@@ -31,7 +31,8 @@ _START_ANGLES = (30.0, 60.0)  # degrees either way about each axis
 _STARTS_REFINED = 3
 _POLISH_LEVEL = {"rigid": 1, "affine": 0}
 _POLISH_ITERATIONS = {"rigid": 100, "affine": 250}
-_CLEARLY = 0.02  # share of the metric
+_LEAST_OVERLAP = 0.5  # of what the start with most overlap has
+_CLEARLY = 0.1  # share of the metric
 
 
 def initial_transform(
@@ -124,10 +125,12 @@ class _Search:
         self.images, self.masks = images, masks
         self.progress, self.cancelled = progress, cancelled
         self.dim = images[0].dim
+        self._probes = _probes(images[0].grid, masks[0])
 
     def run(self, kind: Literal["rigid", "affine"], start: AffineTransform, look_around: bool) -> AffineTransform:
         levels = [self._level(_COARSE_VOXELS), self._level(_FINE_VOXELS)]
-        best = self._best_start(levels[0], start) if look_around else start
+        begin = self._best_start(levels[0], start) if look_around else start
+        best = begin
         plan: list[tuple[int, str, int]] = [(0, "rigid", 60), (1, "rigid", 40)]
         if kind == "affine" and not look_around:
             plan = [(0, "affine", 100), (1, "affine", 100)]
@@ -136,7 +139,9 @@ class _Search:
         for number, (level, step, iterations) in enumerate(plan):
             self._report((1 + number) / (1 + len(plan)), f"{step}, step {number + 1} of {len(plan)}")
             best = self._optimise(levels[level], best, step, iterations)[1]
-        return self._polish(levels[_POLISH_LEVEL[kind]], best, kind)
+        polished = self._polish(levels[_POLISH_LEVEL[kind]], best, kind)
+        enough = _LEAST_OVERLAP * self._look(levels[1], begin)[1]
+        return self._best(levels[1], [polished, best, begin], enough) or begin
 
     def _polish(self, level: tuple[sitk.Image, ...], start: AffineTransform, kind: str) -> AffineTransform:
         """Climb the last bit by values alone: ITK's gradient of this metric is biased where samples enter and leave.
@@ -172,26 +177,39 @@ class _Search:
         for axis, angle, sign in itertools.product(range(axes), _START_ANGLES, (1.0, -1.0)):
             turns.append(tuple(sign * angle if a == axis else 0.0 for a in range(axes)))
         starts = [RigidTransform.from_euler(turn, shift, centre) for shift, turn in itertools.product(shifts, turns)]
-        values = [(self._value(level, start), number) for number, start in enumerate(starts)]
-        ranked = sorted((value, number) for value, number in values if value is not None)
-        tried = [self._optimise(level, starts[number], "rigid", 25) for _, number in ranked[:_STARTS_REFINED]]
-        own = min(tried, key=lambda entry: entry[0], default=None)
-        if self._value(level, as_they_lie) is not None:
-            lying = self._optimise(level, as_they_lie, "rigid", 25)
-            if own is None or lying[0] < own[0] - _CLEARLY * abs(own[0]):
-                own = lying
-        if own is None:
+        looks = [self._look(level, start) for start in (*starts, as_they_lie)]
+        enough = _LEAST_OVERLAP * max(overlap for _, overlap in looks)
+        if enough == 0:
             raise ValueError("moving: the volumes do not overlap from any start; check them, or pass landmarks")
-        return own[1]
+        ranked = sorted((value, n) for n, (value, overlap) in enumerate(looks[:-1]) if overlap >= enough)
+        first = [starts[n] for _, n in ranked[:_STARTS_REFINED]]
+        own = self._best(level, [*first, *(self._optimise(level, start, "rigid", 25)[1] for start in first)], enough)
+        if looks[-1][1] < enough:
+            return own or as_they_lie
+        lying = self._best(level, [as_they_lie, self._optimise(level, as_they_lie, "rigid", 25)[1]], enough)
+        if own is None or lying is None:
+            return own or lying or as_they_lie
+        value = self._look(level, own)[0]
+        return lying if self._look(level, lying)[0] < value - _CLEARLY * abs(value) else own
 
-    def _value(self, level: tuple[sitk.Image, ...], start: AffineTransform) -> float | None:
+    def _best(
+        self, level: tuple[sitk.Image, ...], transforms: Sequence[AffineTransform], enough: float
+    ) -> AffineTransform | None:
+        """Return the transform with the best metric among those that keep enough of the volumes together."""
+        looks = [(*self._look(level, transform), transform) for transform in transforms]
+        kept = [(value, transform) for value, overlap, transform in looks if overlap >= enough]
+        return min(kept, key=lambda entry: entry[0])[1] if kept else None
+
+    def _look(self, level: tuple[sitk.Image, ...], transform: AffineTransform) -> tuple[float, float]:
+        """Return the metric and the share of the fixed volume that falls into the moving one, masks considered."""
         self._check()
         method = self._method(level, sitk.ImageRegistrationMethod())
-        method.SetInitialTransform(_itk_linear(start, "rigid"))
+        method.SetInitialTransform(_itk_linear(transform, "affine"))
         try:
-            return float(method.MetricEvaluate(level[0], level[1]))
+            value = float(method.MetricEvaluate(level[0], level[1]))
         except RuntimeError:  # ITK's word for too few samples inside
-            return None
+            return float("inf"), 0.0
+        return value, self._overlap(transform)
 
     def _method(
         self, level: tuple[sitk.Image, ...], method: sitk.ImageRegistrationMethod
@@ -249,6 +267,15 @@ class _Search:
             raise Cancelled
         return float(method.GetMetricValue()), _from_itk_linear(transform)
 
+    def _overlap(self, transform: AffineTransform) -> float:
+        grid = self.images[1].grid
+        index = np.rint(grid.to_index(transform(self._probes))).astype(int)
+        there = index[((index >= 0) & (index < grid.size)).all(axis=1)]
+        mask = self.masks[1]
+        if mask is None:
+            return len(there) / len(self._probes)
+        return float((mask.data.numpy()[tuple(there.T[::-1])] > 0).sum()) / len(self._probes)
+
     def _check(self) -> None:
         if self.cancelled is not None and self.cancelled():
             raise Cancelled
@@ -257,6 +284,15 @@ class _Search:
         self._check()
         if self.progress is not None:
             self.progress(fraction, message)
+
+
+def _probes(grid: Grid, mask: Image | None) -> Matrix:
+    """Return a lattice of points of the volume, ``(n, D)`` mm, within the mask."""
+    lattice = np.stack(np.meshgrid(*[np.linspace(0, n - 1, min(n, 25)) for n in grid.size], indexing="ij"), axis=-1)
+    index = np.rint(lattice.reshape(-1, grid.dim)).astype(int)
+    if mask is not None:
+        index = index[mask.data.numpy()[tuple(index.T[::-1])] > 0]
+    return grid.to_world(index)
 
 
 def _itk_linear(start: AffineTransform, kind: str) -> sitk.Transform:

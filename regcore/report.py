@@ -35,7 +35,7 @@ def write_report(
         folder: where to; it must exist.
         summary: the content of report.json; what is missing or null is not shown.
         fixed: the fixed image.
-        moving_before: the moving image through the initial transform alone.
+        moving_before: the moving image as it came.
         warped: the moving image through the result.
         determinant: Jacobian determinant of the result.
         field: displacement of the result.

@@ -113,7 +113,7 @@ def draw(
 
     Args:
         fixed: the fixed image.
-        before: the moving image through the initial transform alone, on the fixed grid.
+        before: the moving image as it came, on the fixed grid.
         warped: the result, on the fixed grid.
         determinant: Jacobian determinant, on the fixed grid.
         field: the displacement, on the fixed grid.
@@ -124,7 +124,7 @@ def draw(
         start, end = (_share(plane, image, windows[1]) for image in (before, warped))
         views = (
             _view("Fixed", grey(there), "the image that stays"),
-            _view("Moving, before", grey(start), "after the initial transform alone"),
+            _view("Moving, before", grey(start), "as it came"),
             _view("Warped", grey(end), "the moving image after registration"),
             _view("Checkerboard", grey(_checkerboard(there, end)), "fixed and warped in turn: edges should run on"),
             _view("Difference, before", coloured(np.abs(there - start), HEAT), "bright: intensities differ"),

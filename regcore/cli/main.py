@@ -7,13 +7,13 @@ import ctypes
 import sys
 from collections.abc import Sequence
 
-import SimpleITK as sitk
 import torch
 from jsonargparse import ArgumentParser
 
 from regcore import __version__
 from regcore.checks import DeviceError
 from regcore.cli import apply, models, phantom, register
+from regcore.io import silence_itk
 from regcore.progress import Cancelled
 
 _COMMANDS = {"register": register, "apply": apply, "models": models, "phantom": phantom}
@@ -31,8 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands.add_subcommand(name, command.parser(), help=command.HELP)
     chosen = parser.parse_args(arguments)
     _keep_memory()
-    # ITK's own warnings go to the terminal past us; what matters comes back as an error.
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    silence_itk()
     try:
         _COMMANDS[chosen.command].run(chosen[chosen.command])
     except ValueError as error:
