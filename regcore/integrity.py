@@ -1,4 +1,4 @@
-"""Whether a file holds all that its header promises."""
+"""Whether a NIfTI file holds what ITK says it holds: all its voxels, and numbers in them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import gzip
 import zlib
 from pathlib import Path
 
+import numpy as np
+
 _CHUNK = 1 << 20
+_HEADER_BYTES = (348, 540)  # first number of NIfTI 1 and 2: tells the byte order
 
 
 def holds_bytes(path: Path, expected: int) -> bool:
@@ -22,6 +25,23 @@ def holds_bytes(path: Path, expected: int) -> bool:
         return _unpacked_bytes(path) >= expected
     except (EOFError, gzip.BadGzipFile, zlib.error):
         return False
+
+
+def all_finite(path: Path, offset: int, bits: int) -> bool:
+    """Whether no floating-point voxel of a NIfTI file is NaN or infinite; ITK reads those as 0 and says nothing.
+
+    Args:
+        path: the file, whole.
+        offset: where the voxels begin (bytes).
+        bits: 32 or 64 per voxel.
+    """
+    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+        order = "<" if int.from_bytes(file.read(4), "little") in _HEADER_BYTES else ">"
+        file.read(offset - 4)
+        while chunk := file.read(_CHUNK):
+            if not np.isfinite(np.frombuffer(chunk, f"{order}f{bits // 8}", len(chunk) // (bits // 8))).all():
+                return False
+    return True
 
 
 def _unpacked_bytes(path: Path) -> int:

@@ -13,9 +13,10 @@ from regcore.atomic import replacing
 from regcore.field import DisplacementField
 from regcore.grid import Grid
 from regcore.image import Image
-from regcore.integrity import holds_bytes
+from regcore.integrity import all_finite, holds_bytes
 from regcore.transform import AffineTransform, CompositeTransform, DenseTransform, RigidTransform, Transform
 
+_NIFTI_FLOATS = ("16", "64")
 _WIDER = {np.dtype("uint16"): np.int32, np.dtype("uint32"): np.int64, np.dtype("uint64"): np.int64}
 _RIGID = (sitk.Euler2DTransform, sitk.Euler3DTransform, sitk.VersorTransform, sitk.VersorRigid3DTransform)
 _LINEAR = (
@@ -203,15 +204,18 @@ def _read(path: Path, name: str) -> sitk.Image:
         else:
             sentence = f"{name}: {path.name} is not an image that can be read (NIfTI, NRRD, MetaImage, DICOM folder)"
         raise ValueError(sentence) from error
-    if path.name.lower().endswith((".nii", ".nii.gz")) and not _is_whole_nifti(path, source):
-        raise ValueError(f"{name}: {path.name} ends before its last voxel; copy or download it again")
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        _check_nifti(path, source, name)
     return source
 
 
-def _is_whole_nifti(path: Path, source: sitk.Image) -> bool:
-    """ITK fills what is missing from a truncated NIfTI file with zeros and says nothing; other formats it refuses."""
-    voxel_bytes = int(source.GetMetaData("bitpix")) // 8
-    return holds_bytes(path, int(float(source.GetMetaData("vox_offset"))) + source.GetNumberOfPixels() * voxel_bytes)
+def _check_nifti(path: Path, source: sitk.Image, name: str) -> None:
+    """ITK fills a truncated NIfTI file with zeros, and NaN too, and says nothing; other formats it refuses or keeps."""
+    bits, offset = int(source.GetMetaData("bitpix")), int(float(source.GetMetaData("vox_offset")))
+    if not holds_bytes(path, offset + source.GetNumberOfPixels() * bits // 8):
+        raise ValueError(f"{name}: {path.name} ends before its last voxel; copy or download it again")
+    if source.GetMetaData("datatype") in _NIFTI_FLOATS and not all_finite(path, offset, bits):
+        raise ValueError(f"{name}: expected finite voxels, found NaN or infinity; replace them and try again")
 
 
 def _read_series(folder: Path, name: str) -> sitk.Image:
