@@ -54,7 +54,7 @@ class RefineOptions:
     """
 
     similarity: Similarity = "lncc"
-    iterations: tuple[int, ...] = (20, 30, 20, 4)
+    iterations: tuple[int, ...] = (20, 30, 30, 6)
     finest: int = 1
     window: int = 5
     update_sigma: float | None = None
