@@ -14,13 +14,13 @@ from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk
-import torch.nn.functional as F
 
 from regcore.frames import Frame, centre_of_mass, to_frames, to_world
-from regcore.grid import Grid, Matrix
+from regcore.grid import Matrix
 from regcore.image import Image
 from regcore.procrustes import nearest_rotation
 from regcore.progress import CancelCheck, Cancelled
+from regcore.sparse import probes, shrunk
 from regcore.transform import AffineTransform, RigidTransform, Transform
 
 InitialKind = Literal["none", "centre", "moments", "rigid", "affine"]
@@ -87,23 +87,6 @@ def _shift(translation: Matrix, centre: Matrix) -> RigidTransform:
     return RigidTransform(np.eye(len(translation)), translation, centre)
 
 
-def _shrunk(image: Image, voxels: int, nearest: bool = False) -> Image:
-    """Average blocks so that about ``voxels`` remain, finest axes first; masks keep any voxel that touches."""
-    factors = [1] * image.dim
-    while np.prod([n / f for n, f in zip(image.grid.size, factors, strict=True)]) > 1.5 * voxels:
-        steps = [s * f for s, f in zip(image.grid.spacing, factors, strict=True)]
-        room = [a for a in range(image.dim) if image.grid.size[a] / factors[a] >= 16]
-        if not room:
-            break
-        factors[min(room, key=lambda a: steps[a])] += 1
-    data = image.data.float()[None, None]
-    pool = {2: F.max_pool2d, 3: F.max_pool3d}[image.dim] if nearest else {2: F.avg_pool2d, 3: F.avg_pool3d}[image.dim]
-    kept = pool(data, factors[::-1])[0, 0]
-    start = image.grid.to_world([(f - 1) / 2 for f in factors])
-    spacing = [s * f for s, f in zip(image.grid.spacing, factors, strict=True)]
-    return Image(kept, Grid.of(kept.shape[::-1], spacing, start.tolist(), image.grid.axes))
-
-
 def _itk(image: Image, pixel: int = sitk.sitkFloat32) -> sitk.Image:
     target = sitk.Cast(sitk.GetImageFromArray(image.data.numpy()), pixel)
     target.SetSpacing(image.grid.spacing)
@@ -125,7 +108,7 @@ class _Search:
         self.images, self.masks = images, masks
         self.progress, self.cancelled = progress, cancelled
         self.dim = images[0].dim
-        self._probes = _probes(images[0].grid, masks[0])
+        self._probes = probes(images[0].grid, masks[0])
 
     def run(self, kind: Literal["rigid", "affine"], start: AffineTransform, look_around: bool) -> AffineTransform:
         levels = [self._level(_COARSE_VOXELS), self._level(_FINE_VOXELS)]
@@ -158,8 +141,8 @@ class _Search:
         return self._execute(method, level, transform)[1]
 
     def _level(self, voxels: int) -> tuple[sitk.Image, sitk.Image, sitk.Image | None, sitk.Image | None]:
-        fixed, moving = (_itk(_shrunk(image, voxels)) for image in self.images)
-        masks = [_itk(_shrunk(m, voxels, True), sitk.sitkUInt8) if m is not None else None for m in self.masks]
+        fixed, moving = (_itk(shrunk(image, voxels)) for image in self.images)
+        masks = [_itk(shrunk(m, voxels, True), sitk.sitkUInt8) if m is not None else None for m in self.masks]
         return fixed, moving, masks[0], masks[1]
 
     def _best_start(self, level: tuple[sitk.Image, ...], as_they_lie: AffineTransform) -> AffineTransform:
@@ -284,15 +267,6 @@ class _Search:
         self._check()
         if self.progress is not None:
             self.progress(fraction, message)
-
-
-def _probes(grid: Grid, mask: Image | None) -> Matrix:
-    """Return a lattice of points of the volume, ``(n, D)`` mm, within the mask."""
-    lattice = np.stack(np.meshgrid(*[np.linspace(0, n - 1, min(n, 25)) for n in grid.size], indexing="ij"), axis=-1)
-    index = np.rint(lattice.reshape(-1, grid.dim)).astype(int)
-    if mask is not None:
-        index = index[mask.data.numpy()[tuple(index.T[::-1])] > 0]
-    return grid.to_world(index)
 
 
 def _itk_linear(start: AffineTransform, kind: str) -> sitk.Transform:

@@ -13,6 +13,7 @@ from regcore.grid import Grid
 from regcore.image import Image, Reorientation
 from regcore.ops.smoothing import gaussian
 from regcore.padding import unpadded
+from regcore.sparse import probes
 from regcore.transform import Transform
 from regcore.warp import resample, warp
 
@@ -160,9 +161,7 @@ def displacement_from(field: DisplacementField, grid: Grid) -> Tensor:
 
 def _covered(moving: Grid, grid: Grid, initial: Transform) -> float:
     """Share of a lattice of probes of ``grid`` that ``initial`` sends into the moving volume."""
-    probes = [np.linspace(0, n - 1, min(n, 25)) for n in grid.size]
-    lattice = np.stack(np.meshgrid(*probes, indexing="ij"), axis=-1).reshape(-1, grid.dim)
-    index = moving.to_index(initial(grid.to_world(lattice)))
+    index = moving.to_index(initial(probes(grid)))
     return float(((index >= -0.5) & (index <= np.asarray(moving.size) - 0.5)).all(axis=1).mean())
 
 

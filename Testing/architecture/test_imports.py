@@ -14,7 +14,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 LAYERS = [
     {"__init__", "ops", "grid", "progress", "atomic", "integrity", "png"},
     {"image", "field"},
-    {"transform", "warp", "io", "landmarks", "inverse", "procrustes", "frames"},
+    {"transform", "warp", "io", "landmarks", "inverse", "procrustes", "frames", "sparse"},
     {"losses", "metrics", "models", "forces"},
     {"preprocess", "affine", "refine", "greedy", "padding"},
     {"pipeline", "data", "training", "report", "report_pictures", "explain", "checks", "stages", "summary", "outputs"},

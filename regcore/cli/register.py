@@ -107,7 +107,7 @@ def _summary(
 
 def _initial(text: str, fixed: Image, truth: Truth) -> tuple[Transform | None, tuple[InitialKind, ...]]:
     """Read ``--init``: a start known before, and the steps that go on from it."""
-    first, *rest = text.split(",")
+    first, *rest = [text] if Path(text).is_file() else text.split(",")
     for kind in rest:
         if kind not in _KINDS:
             raise ValueError(f"init: expected one of {', '.join(_KINDS)} after the comma, got {kind}")
