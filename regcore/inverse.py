@@ -16,7 +16,7 @@ from regcore.ops.pyramid import downsample_displacement, upsample_displacement
 from regcore.transform import AffineTransform, CompositeTransform, DenseTransform, Transform, inside, to_index
 
 _LARGE = 1_000_000  # voxels from which the search starts at half size
-_TOLERANCE = 0.1  # error of a field's inverse at a voxel (voxels)
+_TOLERANCE_MM = 0.1  # round-trip error at a voxel, also never more than this part of a voxel
 _PROBES = 500_000  # points at which the round trip is measured
 
 
@@ -63,13 +63,14 @@ def _invert_part(part: Transform, step: Callable[[int], None] | None) -> Transfo
 
 def _invert_field(field: DisplacementField, step: Callable[[int], None] | None) -> DisplacementField:
     forward = to_voxels(field)
+    tolerance = _TOLERANCE_MM / max(1.0, *field.grid.spacing)
     initial = None
     if forward[0, 0].numel() > _LARGE:
         shape = forward.shape[2:]
         factors = [2 if n >= 32 else 1 for n in shape]
-        coarse, _ = invert_displacement(downsample_displacement(forward, factors), tolerance=_TOLERANCE, step=step)
+        coarse, _ = invert_displacement(downsample_displacement(forward, factors), tolerance=tolerance, step=step)
         initial = upsample_displacement(coarse, factors, shape)
-    backward, _ = invert_displacement(forward, tolerance=_TOLERANCE, initial=initial, step=step)
+    backward, _ = invert_displacement(forward, tolerance=tolerance, initial=initial, step=step)
     return from_voxels(backward, field.grid)
 
 
