@@ -139,7 +139,10 @@ def intensity_floor(image: Image) -> float:
 
 
 def dense_on(displacement: Tensor, grid: Grid, target: Grid, turn: Reorientation) -> DisplacementField:
-    """Return a voxel displacement of the registration grid as a field on the fixed image's stored grid.
+    """Return a voxel displacement of the registration grid as a field in mm.
+
+    Where the registration grid has the fixed image's voxels, the field lies on the image's grid as stored. Where it
+    is coarser, the field stays on it: finer voxels would add bytes, eight and more times as many, and no information.
 
     Args:
         displacement: ``(1, D, *grid.shape)``, voxels.
@@ -147,10 +150,9 @@ def dense_on(displacement: Tensor, grid: Grid, target: Grid, turn: Reorientation
         target: the fixed image's grid as stored.
         turn: from ``target`` to canonical order.
     """
-    canonical = turn.grid(target)
     field = from_voxels(displacement.cpu(), grid)
-    if not grid.same_as(canonical):
-        field = field.resample(canonical)
+    if not grid.same_as(turn.grid(target)):
+        return field
     return DisplacementField(turn.inverse().data(field.data), target)
 
 

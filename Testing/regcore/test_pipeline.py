@@ -165,6 +165,15 @@ def test_network_in_the_chain(pair):
     assert any("trained" in warning for warning in with_network.warnings)
 
 
+def test_a_large_image_is_worked_on_coarser_and_answered_on_its_own_grid(pair, monkeypatch):
+    monkeypatch.setattr("regcore.pipeline.registration_grid", lambda grid: registration_grid(grid, most_voxels=20_000))
+    coarse = register(pair)
+    assert error(coarse.transform).mean() < 1.0
+    for image in (coarse.warped, coarse.determinant, coarse.before):
+        assert image.grid is pair.fixed.grid
+    assert coarse.inverse.error_mean_mm < 0.1
+
+
 def test_known_start_is_kept_without_refinement(pair):
     start = AffineTransform.of(np.eye(3), (1.0, 2.0, 3.0))
     found = register(pair, Settings(init=("none",), refine=0, inverse=False), start=start)
