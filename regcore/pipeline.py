@@ -28,6 +28,9 @@ Similarity = Literal["auto", "lncc", "mind"]
 Report = Callable[[float, str], None]
 
 _LARGE_FOR_MIND = 1_500_000  # voxels from which its many channels stop at half size
+_OTHER_CONTRAST = (
+    "The images differ in contrast: where they show one rigid organ, a rigid result (init rigid, refine 0) is safer."
+)
 _SAME_CONTRAST = 0.5  # least correlation, after the initial transform, of images of one modality
 
 
@@ -130,6 +133,8 @@ def register(
         with stages.stage("refinement") as report:
             pair = make_pair(upright, initial, grid)
             metric = settings.similarity if settings.similarity != "auto" else _similarity_for(pair)
+            if metric == "mind":
+                warnings.append(_OTHER_CONTRAST)
             dense = _refine(pair, dense, metric, settings.refine, device, report, stages.asked_to_stop)
     with stages.stage("outputs") as report:
         transform = _assemble(dense, grid, inputs.fixed.grid, initial)

@@ -123,14 +123,6 @@ def test_ops_and_grid_stand_alone() -> None:
     assert edges["grid"] == set()
 
 
-def test_the_slicer_module_computes_nothing_itself() -> None:
-    shell = PROJECT / "AttentionRegistration"
-    if not shell.is_dir():
-        pytest.skip("the Slicer module is not there yet")
-    found = [f"{p.name}:{line} {n}" for p in _modules(shell) for n, line in _imports(p) if n.split(".")[0] == "torch"]
-    assert found == []
-
-
 @pytest.mark.parametrize(
     ("path", "source", "complaint"),
     [

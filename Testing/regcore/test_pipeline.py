@@ -141,6 +141,7 @@ def test_other_contrast_goes_by_mind(pair):
     inverted = pair.moving.with_data((1 - pair.moving.data) * (pair.moving.data > 0.02))
     found = register(Inputs(pair.fixed, inverted), Settings(init=("rigid",)))
     assert found.metric == "mind"
+    assert any("contrast" in warning for warning in found.warnings)
     assert error(found.transform).mean() < 0.8 * error(found.initial).mean()
 
 

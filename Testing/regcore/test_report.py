@@ -37,7 +37,7 @@ SUMMARY = {
     "tre_mm": {"before": {"mean": 5.1, "max": 9.0}, "after": {"mean": 0.87, "max": 2.2}},
     "settings": {"init": ["affine"], "refine": None, "smooth": True},
     "warnings": ["look <here>"],
-    "fixed": {"file": "/home/DOE^JANE/a<img onerror=alert(1)>.nii.gz", "size": [40, 48, 30], "spacing": [1, 1, 2]},
+    "fixed": {"file": "/patients/DOE^JANE/a<img onerror=alert(1)>.nii.gz", "size": [40, 48, 30], "spacing": [1, 1, 2]},
     "moving": {"file": "b&c.nii.gz", "size": [41, 48, 30], "spacing": [1.0, 1.0, 2.0]},
 }
 
