@@ -13,7 +13,7 @@ from regcore.io import write_image, write_transform
 from regcore.pipeline import Registration
 from regcore.preprocess import Inputs
 from regcore.report import write_report
-from regcore.transform import AffineTransform
+from regcore.transform import AffineTransform, CompositeTransform, DenseTransform
 
 
 @contextlib.contextmanager
@@ -49,8 +49,9 @@ def write_registration(result: Registration, inputs: Inputs, summary: Mapping[st
     """Write transform, inverse, warped image, Jacobian map, report.json and report.html into ``folder``.
 
     Raises:
-        ValueError: a file cannot be written.
+        ValueError: a file cannot be written, or there is too little room for all of them.
     """
+    _check_room(result, folder)
     write_transform(result.transform, folder / "transform.h5")
     if isinstance(result.transform, AffineTransform):
         write_transform(result.transform, folder / "transform.tfm")
@@ -61,6 +62,18 @@ def write_registration(result: Registration, inputs: Inputs, summary: Mapping[st
     text = json.dumps(summary, indent=2, allow_nan=False)
     (folder / "report.json").write_text(text + "\n", encoding="utf-8")
     write_report(folder, dict(summary), inputs.fixed, result.before, result.warped, result.determinant, result.field)
+
+
+def _check_room(result: Registration, folder: Path) -> None:
+    """Refuse before anything is written: on a full disk ITK's HDF5 library prints pages of its own."""
+    transforms = [result.transform] + ([result.inverse.transform] if result.inverse is not None else [])
+    parts = [p for t in transforms for p in (t.parts if isinstance(t, CompositeTransform) else (t,))]
+    doubles = sum(part.field.data.numel() for part in parts if isinstance(part, DenseTransform))
+    # Images are compressed, so this is on the safe side.
+    needed = 8 * doubles + 4 * (result.determinant.data.numel() + result.warped.data.numel())
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ValueError(f"output: the results need up to {needed >> 20} MiB, the disk has {free >> 20} MiB left")
 
 
 def _make(folder: Path) -> list[Path]:

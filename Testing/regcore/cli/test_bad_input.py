@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -165,6 +166,11 @@ def test_cancel_leaves_nothing(good, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr("regcore.cli.register.register", cancel)
     assert "cancelled" in refused(capsys, tmp_path / "out", good, good, code=4)
+
+
+def test_too_little_room_is_said_before_writing(good, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    assert "0 MiB left" in refused(capsys, tmp_path / "out", good, good, "--init", "none", "--refine", "0")
 
 
 def test_failure_while_writing_keeps_what_was_there(good, tmp_path, capsys, monkeypatch):
