@@ -144,10 +144,6 @@ class Grid:
         size = [max(1, int(np.ceil(e / s - 1e-6))) for e, s in zip(self.extent, spacing, strict=True)]
         return self._around(self.centre, size, spacing)
 
-    def cropped(self, start: Sequence[int], size: Sequence[int]) -> Grid:
-        """Return the part beginning at index ``start`` (i, j, k); negative starts extend the grid."""
-        return Grid.of(size, self.spacing, self.to_world(start).tolist(), self.axes)
-
     def _around(self, centre: Matrix, size: Sequence[int], spacing: Sequence[float]) -> Grid:
         half = self.axes @ ((np.asarray(size) - 1) / 2 * np.asarray(spacing))
         return Grid.of(size, spacing, (centre - half).tolist(), self.axes)

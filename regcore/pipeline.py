@@ -15,7 +15,7 @@ from regcore.field import DisplacementField, from_voxels
 from regcore.grid import Grid
 from regcore.image import Image, Reorientation
 from regcore.inverse import Inverse, invert
-from regcore.metrics.similarity import ncc
+from regcore.metrics.similarity import ncc, nmi
 from regcore.models import create_model, model_info
 from regcore.preprocess import Inputs, Pair, dense_on, displacement_from, intensity_floor, make_pair, registration_grid
 from regcore.progress import CancelCheck, Progress
@@ -69,7 +69,8 @@ class Registration:
         warped: the moving image through ``transform``.
         determinant: Jacobian determinant of ``transform``; <= 0 is folding.
         inverse: moving to fixed points with the measured error; None when not wanted.
-        similarity: correlation with the fixed image ``before`` and ``after``.
+        similarity: to the fixed image, ``before`` and ``after``.
+        similarity_name: ``ncc``, or ``nmi`` for images that differ in contrast.
         metric: what refinement compared: ``lncc``, ``mind`` or ``none``.
         device: where network and refinement ran.
         seconds: wall seconds per stage.
@@ -84,6 +85,7 @@ class Registration:
     determinant: Image
     inverse: Inverse | None
     similarity: dict[str, float]
+    similarity_name: str
     metric: str
     device: str
     seconds: dict[str, float]
@@ -246,10 +248,12 @@ def _apply(inputs: Inputs, transform: Transform, initial: Transform, inverse: bo
     determinant = Image(field.jacobian_determinant(), fixed.grid)
     report(0.6, "inverse")
     back = invert(transform, fixed.grid, lambda _: report(0.6, "inverse")) if inverse else None
-    similarity = {"before": ncc(fixed.data, before.data), "after": ncc(fixed.data, warped.data)}
+    # Correlation says nothing of images that differ in contrast: there mutual information is compared.
+    name, measure = ("ncc", ncc) if ncc(fixed.data, warped.data) >= _SAME_CONTRAST else ("nmi", nmi)
+    similarity = {"before": measure(fixed.data, before.data), "after": measure(fixed.data, warped.data)}
     warnings = []
     if similarity["after"] < similarity["before"]:
-        warnings.append("The images correlate less after registration than before: look before you use it.")
+        warnings.append("The images are less alike after registration than before: look before you use it.")
     return Registration(
-        transform, initial, field, before, warped, determinant, back, similarity, "none", "", {}, tuple(warnings)
+        transform, initial, field, before, warped, determinant, back, similarity, name, "none", "", {}, tuple(warnings)
     )

@@ -86,7 +86,7 @@ def _cards(summary: Mapping[str, Any]) -> _Rows:
             (
                 name,
                 _change(similarity.get("before"), similarity["after"], 3),
-                "higher is more alike, within one modality",
+                "higher is more alike",
             )
         )
     if _known(summary.get("folding_percent")):

@@ -51,7 +51,7 @@ def summarise(result: Registration, inputs: Inputs, settings: Settings, truth: T
         "model": settings.model,
         "weights": None,
         "device": result.device,
-        "similarity": {"name": "ncc", **_rounded(result.similarity)},
+        "similarity": {"name": result.similarity_name, **_rounded(result.similarity)},
         "folding_percent": folding_percent(determinant),
         "sdlogj": _finite(sdlogj(determinant)),
         "jacobian": _rounded({"min": float(determinant.min()), "max": float(determinant.max())}),

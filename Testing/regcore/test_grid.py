@@ -52,12 +52,6 @@ def test_resampling_at_the_same_spacing_changes_nothing(awkward_grid: Grid) -> N
     assert awkward_grid.resampled(awkward_grid.spacing).same_as(awkward_grid)
 
 
-def test_cropped_grid_starts_at_the_named_voxel(awkward_grid: Grid) -> None:
-    start = [3, -2, 1][: awkward_grid.dim]
-    crop = awkward_grid.cropped(start, [5] * awkward_grid.dim)
-    np.testing.assert_allclose(crop.to_world([1] * awkward_grid.dim), awkward_grid.to_world(np.add(start, 1)))
-
-
 def test_same_as_sees_a_shift_a_turn_and_another_size() -> None:
     grid = Grid.of((10, 12, 14), (1, 1, 2))
     assert grid.same_as(Grid.of((10, 12, 14), (1, 1, 2), (1e-5, 0, 0)))

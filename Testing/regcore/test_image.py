@@ -33,7 +33,7 @@ def test_tensor_is_a_float_batch_of_one() -> None:
 @pytest.mark.parametrize("dim", [2, 3])
 def test_every_turn_keeps_each_voxel_where_it_was(dim: int, awkward_grids: dict[str, Grid]) -> None:
     grid = awkward_grids["rotated" if dim == 3 else "plane_rotated"]
-    grid = grid.cropped([0] * dim, [4, 3, 5][:dim])
+    grid = Grid.of([4, 3, 5][:dim], grid.spacing, grid.origin, grid.axes)
     positions = grid.points().movedim(-1, 0)
     for turn in _all_turns(dim):
         turned = turn.grid(grid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -153,8 +153,8 @@ def _landmarks(path: Path | None, fixed: Image, name: str) -> Landmarks | None:
 def _table(summary: dict[str, object]) -> str:
     """The figures that matter as a small text table."""
     rows = [("", "before", "after")]
-    similarity = cast(dict[str, float], summary["similarity"])
-    rows.append(("correlation", _number(similarity["before"]), _number(similarity["after"])))
+    similarity = cast(dict[str, Any], summary["similarity"])
+    rows.append((f"similarity ({similarity['name']})", _number(similarity["before"]), _number(similarity["after"])))
     if "dsc" in summary:
         overlap = cast(dict[str, float], summary["dsc"])
         rows.append(("Dice (mean)", _number(overlap["mean_before"]), _number(overlap["mean_after"])))

@@ -59,7 +59,10 @@ def test_rigid_phantom_loses_four_fifths_of_its_error(tmp_path, seed):
     images = (tmp_path / "fixed.nii.gz", tmp_path / "moving.nii.gz")
     out = tmp_path / "out"
     assert run("register", *images, "-o", out, "-q", "--init", "rigid", "--refine", "0", *points) == 0
-    figures = report(out)["tre_mm"]
+    figures = report(out)
+    assert figures["similarity"]["name"] == "nmi"
+    assert figures["similarity"]["after"] > figures["similarity"]["before"]
+    figures = figures["tre_mm"]
     assert figures["after"]["mean"] < 0.2 * figures["before"]["mean"]
     assert isinstance(sitk.ReadTransform(str(out / "transform.tfm")).Downcast(), sitk.Euler3DTransform)
 
