@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -54,6 +55,12 @@ def surface_distances(
         figures = _distances(fixed[label], warped[label], steps) if both else (float("nan"), float("nan"))
         result.hd95[label], result.assd[label] = figures
     return result
+
+
+def surface_voxels(labels: Tensor, label: int) -> _Indices:
+    """Return the indices ``(P, D)`` of one label's surface voxels, array order; none if it is not there."""
+    found = _surfaces((labels == label).to(torch.uint8).numpy()).get(1)
+    return np.empty((0, labels.ndim), dtype=np.int64) if found is None else found
 
 
 def _surfaces(labels: NDArray) -> dict[int, _Indices]:

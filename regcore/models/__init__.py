@@ -4,16 +4,19 @@ To add one: write ``regcore/models/<family>.py`` with a `RegistrationModel` and 
 `register_model`, and import it below; the tests of all registered models then cover it.
 """
 
+from regcore.models import attention_reg as attention_reg
 from regcore.models import pan as pan
 from regcore.models._checkpoint import load_model, save_model
 from regcore.models._factory import create_model
 from regcore.models._registry import ModelInfo, list_models, model_info
-from regcore.models.base import Prediction, RegistrationModel
+from regcore.models.base import Network, Prediction, RegistrationModel, RigidModel
 
 __all__ = [
     "ModelInfo",
+    "Network",
     "Prediction",
     "RegistrationModel",
+    "RigidModel",
     "create_model",
     "list_models",
     "load_model",

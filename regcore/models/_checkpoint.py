@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from regcore.models._registry import build_model
-from regcore.models.base import Recipe, RegistrationModel
+from regcore.models.base import Network, Recipe
 
 _FORMAT = "attention-registration"
 _VERSION = 1
@@ -34,7 +34,7 @@ class Checkpoint(NamedTuple):
     notes: Mapping[str, str]
 
 
-def save_model(model: RegistrationModel, path: Path | str, notes: Mapping[str, str] | None = None) -> None:
+def save_model(model: Network, path: Path | str, notes: Mapping[str, str] | None = None) -> None:
     """Write the weights of ``model`` and how it was made; ``path`` is replaced in one step.
 
     Args:
@@ -67,7 +67,7 @@ def save_model(model: RegistrationModel, path: Path | str, notes: Mapping[str, s
         raise
 
 
-def load_model(path: Path | str) -> RegistrationModel:
+def load_model(path: Path | str) -> Network:
     """Return the network saved at ``path``, on the CPU, in evaluation mode.
 
     Raises:
@@ -80,7 +80,7 @@ def load_model(path: Path | str) -> RegistrationModel:
     return model.eval()
 
 
-def load_weights(model: RegistrationModel, path: Path | str) -> None:
+def load_weights(model: Network, path: Path | str) -> None:
     """Copy the weights saved at ``path`` into ``model``.
 
     Raises:
@@ -124,7 +124,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     return Checkpoint(recipe, tensors, notes)
 
 
-def _fill(model: RegistrationModel, checkpoint: Checkpoint, path: Path) -> None:
+def _fill(model: Network, checkpoint: Checkpoint, path: Path) -> None:
     try:
         model.load_state_dict(dict(checkpoint.tensors))
     except RuntimeError as error:

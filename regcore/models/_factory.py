@@ -6,10 +6,10 @@ from pathlib import Path
 
 from regcore.models._checkpoint import load_weights
 from regcore.models._registry import build_model
-from regcore.models.base import RegistrationModel
+from regcore.models.base import Network
 
 
-def create_model(name: str, weights: Path | None = None, **options: object) -> RegistrationModel:
+def create_model(name: str, weights: Path | None = None, **options: object) -> Network:
     """Make the network ``name``.
 
     Args:

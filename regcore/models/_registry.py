@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from regcore.models.base import Recipe, RegistrationModel
+from regcore.models.base import Network, Recipe
 
 Kind = Literal["rigid", "deformable"]
 
@@ -41,12 +41,12 @@ class ModelInfo:
 @dataclass(frozen=True)
 class _Entry:
     info: ModelInfo
-    build: Callable[..., RegistrationModel]
+    build: Callable[..., Network]
 
 
 _ENTRIES: dict[str, _Entry] = {}
 
-_Build = TypeVar("_Build", bound=Callable[..., RegistrationModel])
+_Build = TypeVar("_Build", bound=Callable[..., Network])
 
 
 def register_model(info: ModelInfo) -> Callable[[_Build], _Build]:
@@ -91,7 +91,7 @@ def model_info(name: str) -> ModelInfo:
     return _entry(name).info
 
 
-def build_model(name: str, options: dict[str, object]) -> RegistrationModel:
+def build_model(name: str, options: dict[str, object]) -> Network:
     """Make the network ``name`` with new weights and note in it how it was made.
 
     Raises:

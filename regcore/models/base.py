@@ -1,12 +1,20 @@
-"""What all registration networks share: any image size in, a displacement out."""
+"""What registration networks share: deformable ones take any image size, rigid ones the crop they were made for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+FixedInput = Literal["image", "label"]
+Centre = Literal["crop", "mr_origin"]
+Normalise = Literal["joint", "each"]
+Units = Literal["mm", "crop"]
+
+NOMINAL_SIDE_MM = 64.0
 
 
 class Prediction(NamedTuple):
@@ -85,6 +93,90 @@ class RegistrationModel(nn.Module):
         for axis, n in enumerate(size, start=2):
             displacement = displacement.narrow(axis, 0, n)
         return Prediction(displacement.float(), penalties)
+
+
+class Convention(NamedTuple):
+    """What the numbers that go into and come out of a rigid network mean.
+
+    Attributes:
+        fixed_input: the fixed image itself, or the mask of the organ in it.
+        center: what rotations turn about: the centre of the crop, or the fixed image's first voxel (the paper's code).
+        normalise: ``joint``, one minimum and maximum over both crops (the paper's code); ``each``, mean 0 and
+            deviation 1 per crop.
+        units: of the three translations: mm, or ``crop``: a `NOMINAL_SIDE_MM`-th of the crop's side along each axis,
+            which a network can tell from voxels alone.
+    """
+
+    fixed_input: FixedInput
+    center: Centre
+    normalise: Normalise
+    units: Units
+
+
+class RigidModel(nn.Module):
+    """Base of the networks that find six numbers. A subclass writes `predict`.
+
+    Args:
+        input_size: sides (z, y, x) of the crop it takes.
+        convention: see `Convention`.
+
+    Attributes:
+        recipe: as in `RegistrationModel`.
+    """
+
+    def __init__(self, input_size: tuple[int, int, int], convention: Convention) -> None:
+        super().__init__()
+        self.input_size = input_size
+        self.convention = convention
+        self.recipe: Recipe | None = None
+
+    def predict(self, fixed: Tensor, moving: Tensor) -> Tensor:
+        """Return ``(N, 6)`` for normalised crops ``(N, 1, *input_size)``."""
+        raise NotImplementedError
+
+    def forward(self, fixed: Tensor, moving: Tensor, side_mm: Tensor) -> Tensor:
+        """Return the rigid map that takes the moving content, as it lies in the crop, onto the fixed one.
+
+        Args:
+            fixed: ``(N, 1, *input_size)``: the image or the mask, see `Convention`.
+            moving: ``(N, 1, *input_size)``, resampled into the fixed crop by the current transform.
+            side_mm: ``(N, 3)``, lengths of the crop along x, y, z.
+
+        Returns:
+            ``(N, 6)``: ``tx, ty, tz`` (mm) and ``ax, ay, az`` (degrees), about the convention's centre.
+
+        Raises:
+            ValueError: a crop of another size.
+        """
+        for name, image in (("fixed", fixed), ("moving", moving)):
+            if image.ndim != 5 or image.shape[1] != 1 or tuple(image.shape[2:]) != self.input_size:
+                raise ValueError(
+                    f"{name}: this network takes crops (N, 1, {', '.join(map(str, self.input_size))}), "
+                    f"got {tuple(image.shape)}; resample the image onto the gland's crop"
+                )
+        found = self.predict(*normalised(fixed, moving, self.convention.normalise))
+        if self.convention.units == "mm":
+            return found
+        return torch.cat([found[:, :3] * (side_mm / NOMINAL_SIDE_MM), found[:, 3:]], dim=1)
+
+
+def normalised(fixed: Tensor, moving: Tensor, how: Normalise) -> tuple[Tensor, Tensor]:
+    """Scale the intensities of crops ``(N, 1, *size)`` as `Convention` says; a crop of one value becomes 0."""
+    if how == "each":
+        return _standardised(fixed), _standardised(moving)
+    both = torch.cat([fixed, moving], dim=1).flatten(1)
+    low, high = (value.view(-1, 1, 1, 1, 1) for value in (both.amin(dim=1), both.amax(dim=1)))
+    width = (high - low).clamp_min(1e-6)
+    return (fixed - low) / width, (moving - low) / width
+
+
+def _standardised(crop: Tensor) -> Tensor:
+    dims = (1, 2, 3, 4)
+    centred = crop - crop.mean(dim=dims, keepdim=True)
+    return centred / centred.square().mean(dim=dims, keepdim=True).sqrt().clamp_min(1e-6)
+
+
+Network = RegistrationModel | RigidModel
 
 
 def pad_to_multiple(size: Sequence[int], multiple: int) -> list[int]:
