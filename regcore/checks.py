@@ -46,7 +46,13 @@ def check_inputs(inputs: Inputs, needs_overlap: bool) -> None:
         raise ValueError(f"moving: expected a {fixed.dim}D image like the fixed one, got {moving.dim}D")
     check_finite(fixed, "fixed")
     check_finite(moving, "moving")
-    for name, mask, image in (("fixed-mask", inputs.fixed_mask, fixed), ("moving-mask", inputs.moving_mask, moving)):
+    regions = (
+        ("fixed-mask", inputs.fixed_mask, fixed),
+        ("moving-mask", inputs.moving_mask, moving),
+        ("fixed-labels", inputs.fixed_gland, fixed),
+        ("moving-labels", inputs.moving_gland, moving),
+    )
+    for name, mask, image in regions:
         if mask is None:
             continue
         if mask.dim != image.dim:

@@ -6,10 +6,14 @@ import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from regcore.io import write_image, write_transform
+from regcore.landmarks import Landmarks, write_landmarks
 from regcore.pipeline import Registration
 from regcore.preprocess import Inputs
 from regcore.report import write_report
@@ -62,6 +66,49 @@ def write_registration(result: Registration, inputs: Inputs, summary: Mapping[st
     text = json.dumps(summary, indent=2, allow_nan=False)
     (folder / "report.json").write_text(text + "\n", encoding="utf-8")
     write_report(folder, dict(summary), inputs.fixed, result.before, result.warped, result.determinant, result.field)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Points to carry through a result.
+
+    Attributes:
+        points: mm, LPS.
+        file: name of the file they came from; its ending says the format.
+        in_fixed: they lie in the fixed image, else in the moving one.
+    """
+
+    points: Landmarks
+    file: str
+    in_fixed: bool
+
+
+def write_targets(targets: Sequence[Targets], result: Registration, inputs: Inputs, folder: Path) -> list[str]:
+    """Write each set of targets where it lies in the other image: ``targets_on_moving`` and ``targets_on_fixed``.
+
+    Returns:
+        A sentence for each set with points that fall outside the other image.
+
+    Raises:
+        ValueError: a file cannot be written, or the way back is not known.
+    """
+    sentences = []
+    for target in targets:
+        way = result.transform if target.in_fixed else result.inverse.transform if result.inverse else None
+        if way is None:
+            raise ValueError("moving-targets: the way back is needed to carry them to the fixed image")
+        there = way(target.points.points)
+        side, grid = ("moving", inputs.moving.grid) if target.in_fixed else ("fixed", inputs.fixed.grid)
+        write_landmarks(Landmarks(there, target.points.labels), folder / f"targets_on_{side}{_ending(target.file)}")
+        index = grid.to_index(there)
+        outside = int((~((index >= -0.5) & (index <= np.asarray(grid.size) - 0.5)).all(axis=1)).sum())
+        if outside:
+            sentences.append(f"{outside} of {len(there)} targets fall outside the {side} image.")
+    return sentences
+
+
+def _ending(name: str) -> str:
+    return ".mrk.json" if name.lower().endswith(".mrk.json") else Path(name).suffix
 
 
 def _check_room(result: Registration, folder: Path) -> None:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import field as made_by
+from pathlib import Path
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
 
-from regcore.affine import InitialKind, initial_transform
 from regcore.checks import check_inputs, check_model, choose_device
 from regcore.field import DisplacementField, from_voxels
 from regcore.grid import Grid
 from regcore.image import Image, Reorientation
 from regcore.inverse import Inverse, invert
 from regcore.metrics.similarity import ncc, nmi
-from regcore.models import create_model, model_info
+from regcore.models import RegistrationModel, model_info
 from regcore.preprocess import Inputs, Pair, dense_on, displacement_from, intensity_floor, make_pair, registration_grid
 from regcore.progress import CancelCheck, Progress
 from regcore.refine import RefineOptions, refine
+from regcore.rigid_step import RigidStep, is_rigid, linear_start, rigid_step
 from regcore.stages import Stages
+from regcore.start import StartKind, bring_together, needs_overlap, usual_start
 from regcore.transform import CompositeTransform, DenseTransform, Transform
 from regcore.warp import warp
+from regcore.weights import load_trained
 
 Similarity = Literal["auto", "lncc", "mind"]
 Report = Callable[[float, str], None]
@@ -40,21 +44,27 @@ class Settings:
 
     Attributes:
         model: a name of `regcore.models.list_models`, or ``none``: initial transform and refinement alone.
-        init: how the volumes are brought together first, one step after the other.
+        init: how the volumes are brought together first, one step after the other; None: as suits the model.
         refine: iterations on the pair itself: None the default budget, 0 none.
         similarity: what refinement compares: ``lncc`` within a modality, ``mind`` across, ``auto`` by correlation.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         inverse: also work out the way back.
-        seed: of the weights of a model that has none on file.
+        seed: of the weights of a model that has none on file, and of the ensemble.
+        weights: folder of weights to use in the place of those that come with the package.
+        stages: of a rigid model; None: one per trained network.
+        ensemble: runs of a rigid model from slightly different starts; 1: no spread is known.
     """
 
     model: str = "none"
-    init: tuple[InitialKind, ...] = ("affine",)
+    init: tuple[StartKind, ...] | None = None
     refine: int | None = None
     similarity: Similarity = "auto"
     device: str = "auto"
     inverse: bool = True
     seed: int = 0
+    weights: Path | None = None
+    stages: int | None = None
+    ensemble: int = 8
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,10 @@ class Registration:
         inverse: moving to fixed points with the measured error; None when not wanted.
         similarity: to the fixed image, ``before`` and ``after``.
         similarity_name: ``ncc``, or ``nmi`` for images that differ in contrast.
+        init: the steps that gave ``initial``.
         metric: what refinement compared: ``lncc``, ``mind`` or ``none``.
+        weights: file name to SHA-256 of the trained weights that ran; empty: none did.
+        network: what a rigid model found, its spread among it; None for others.
         device: where network and refinement ran.
         seconds: wall seconds per stage.
         warnings: sentences a user should read.
@@ -86,10 +99,13 @@ class Registration:
     inverse: Inverse | None
     similarity: dict[str, float]
     similarity_name: str
-    metric: str
-    device: str
-    seconds: dict[str, float]
     warnings: tuple[str, ...]
+    init: tuple[StartKind, ...] = ()
+    metric: str = "none"
+    weights: Mapping[str, str] = made_by(default_factory=dict)
+    network: RigidStep | None = None
+    device: str = ""
+    seconds: Mapping[str, float] = made_by(default_factory=dict)
 
 
 def register(
@@ -117,73 +133,118 @@ def register(
     settings = settings or Settings()
     device = choose_device(settings.device)
     check_model(settings.model, inputs.fixed.dim)
-    check_inputs(inputs, needs_overlap=start is None and settings.init[0] not in ("centre", "moments"))
+    rigid = is_rigid(settings.model)
+    kinds = settings.init or usual_start(inputs, rigid)
+    check_inputs(inputs, needs_overlap(kinds, start))
     stages = Stages(_shares(settings), progress, cancelled)
     upright, note = inputs.upright().with_seen_parts()
     grid = registration_grid(upright.fixed.grid)
 
     with stages.stage("initial transform") as report:
-        initial = _initial(upright, start, settings.init, report, stages.asked_to_stop)
-    dense: Tensor | None = None
-    warnings = [note] if note else []
+        initial = bring_together(upright, kinds, start, report, stages.asked_to_stop)
+    found = _Found(initial, warnings=(note,) if note else ())
     if settings.model != "none":
-        with stages.stage(settings.model):
-            dense = _predict(upright, initial, settings, grid, device)
-        warnings.append(f"The model {settings.model} has no trained weights yet: it ran with new ones.")
-    metric = "none"
-    if settings.refine != 0:
+        with stages.stage(settings.model) as report:
+            network = _rigid_network if rigid else _deformable_network
+            found = network(found, upright, settings, grid, device, report, stages.asked_to_stop)
+    if settings.refine != 0 and not rigid:
         with stages.stage("refinement") as report:
-            pair = make_pair(upright, initial, grid)
-            metric = settings.similarity if settings.similarity != "auto" else _similarity_for(pair)
-            if metric == "mind":
-                warnings.append(_OTHER_CONTRAST)
-            dense = _refine(pair, dense, metric, settings.refine, device, report, stages.asked_to_stop)
+            found = _refined(found, upright, settings, grid, device, report, stages.asked_to_stop)
     with stages.stage("outputs") as report:
-        transform = _assemble(dense, grid, inputs.fixed.grid, initial)
+        transform = _assemble(found.dense, grid, inputs.fixed.grid, found.linear)
         result = _apply(inputs, transform, initial, settings.inverse, report)
     return replace(
-        result, metric=metric, device=str(device), seconds=stages.seconds, warnings=(*result.warnings, *warnings)
+        result,
+        init=kinds,
+        metric=found.metric,
+        weights=found.weights,
+        network=found.network,
+        device=str(device),
+        seconds=stages.seconds,
+        warnings=(*result.warnings, *found.warnings),
     )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is known after a stage: a linear part and, before it, a dense one in voxels of the registration grid."""
+
+    linear: Transform
+    dense: Tensor | None = None
+    network: RigidStep | None = None
+    weights: Mapping[str, str] = made_by(default_factory=dict)
+    metric: str = "none"
+    warnings: tuple[str, ...] = ()
 
 
 def _shares(settings: Settings) -> dict[str, float]:
     model = {settings.model: 5.0} if settings.model != "none" else {}
-    refinement = {"refinement": 6.0} if settings.refine != 0 else {}
+    refinement = {"refinement": 6.0} if settings.refine != 0 and not is_rigid(settings.model) else {}
     return {"initial transform": 2.0, **model, **refinement, "outputs": 2.0}
 
 
-def _initial(
-    inputs: Inputs, start: Transform | None, kinds: Sequence[InitialKind], report: Report, stop: CancelCheck
-) -> Transform:
-    for number, kind in enumerate(kinds):
+def _rigid_network(
+    found: _Found,
+    inputs: Inputs,
+    settings: Settings,
+    grid: Grid,
+    device: torch.device,
+    report: Report,
+    stop: CancelCheck,
+) -> _Found:
+    step = rigid_step(
+        inputs,
+        settings.model,
+        linear_start(found.linear),
+        weights=settings.weights,
+        stages=settings.stages,
+        ensemble=settings.ensemble,
+        seed=settings.seed,
+        device=device,
+        report=report,
+        cancelled=stop,
+    )
+    warnings = (*found.warnings, *step.warnings)
+    return replace(found, linear=step.transform, network=step, weights=step.weights, warnings=warnings)
 
-        def share(fraction: float, message: str, number: int = number) -> None:
-            report((number + fraction) / len(kinds), message)
 
-        start = initial_transform(
-            inputs.fixed,
-            inputs.moving,
-            kind,
-            start=start,
-            fixed_mask=inputs.fixed_mask,
-            moving_mask=inputs.moving_mask,
-            progress=share,
-            cancelled=stop,
-        )
-    assert start is not None
-    return start
-
-
-def _predict(inputs: Inputs, initial: Transform, settings: Settings, grid: Grid, device: torch.device) -> Tensor:
-    """Run the network on a grid of its own spacing; return its displacement in voxels of ``grid``."""
+def _deformable_network(
+    found: _Found,
+    inputs: Inputs,
+    settings: Settings,
+    grid: Grid,
+    device: torch.device,
+    report: Report,
+    stop: CancelCheck,
+) -> _Found:
+    """Run the network on a grid of its own spacing; its displacement is kept in voxels of ``grid``."""
     spacing = model_info(settings.model).default_spacing_mm
     own_grid = registration_grid(inputs.fixed.grid, max(spacing, min(inputs.fixed.grid.spacing)))
-    pair = make_pair(inputs, initial, own_grid)
+    pair = make_pair(inputs, found.linear, own_grid)
     torch.manual_seed(settings.seed)
-    model = create_model(settings.model).to(device).eval()
+    trained = load_trained(settings.model, settings.weights)
+    model = cast(RegistrationModel, trained.networks[0]).to(device)
     with torch.inference_mode():
         displacement = model(pair.fixed.to(device), pair.moving.to(device)).displacement.cpu()
-    return displacement_from(from_voxels(displacement, own_grid), grid)
+    dense = displacement_from(from_voxels(displacement, own_grid), grid)
+    warnings = (*found.warnings, trained.warning) if trained.warning else found.warnings
+    return replace(found, dense=dense, weights=trained.files, warnings=warnings)
+
+
+def _refined(
+    found: _Found,
+    inputs: Inputs,
+    settings: Settings,
+    grid: Grid,
+    device: torch.device,
+    report: Report,
+    stop: CancelCheck,
+) -> _Found:
+    pair = make_pair(inputs, found.linear, grid)
+    metric = settings.similarity if settings.similarity != "auto" else _similarity_for(pair)
+    dense = _refine(pair, found.dense, metric, settings.refine, device, report, stop)
+    warnings = (*found.warnings, _OTHER_CONTRAST) if metric == "mind" else found.warnings
+    return replace(found, dense=dense, metric=metric, warnings=warnings)
 
 
 def _similarity_for(pair: Pair) -> Literal["lncc", "mind"]:
@@ -254,6 +315,4 @@ def _apply(inputs: Inputs, transform: Transform, initial: Transform, inverse: bo
     warnings = []
     if similarity["after"] < similarity["before"]:
         warnings.append("The images are less alike after registration than before: look before you use it.")
-    return Registration(
-        transform, initial, field, before, warped, determinant, back, similarity, name, "none", "", {}, tuple(warnings)
-    )
+    return Registration(transform, initial, field, before, warped, determinant, back, similarity, name, tuple(warnings))

@@ -32,17 +32,28 @@ class Inputs:
         moving: the same dimension.
         fixed_mask: above 0 where the fixed image counts, on any grid; None: everywhere.
         moving_mask: likewise for the moving image.
+        fixed_gland: above 0 inside the organ that a rigid network registers, on any grid; None: not known.
+        moving_gland: likewise in the moving image.
     """
 
     fixed: Image
     moving: Image
     fixed_mask: Image | None = None
     moving_mask: Image | None = None
+    fixed_gland: Image | None = None
+    moving_gland: Image | None = None
 
     def upright(self) -> Inputs:
         """Turn each to canonical order, masks onto their image's grid: storage order then changes no result."""
         fixed, moving = _upright(self.fixed), _upright(self.moving)
-        return Inputs(fixed, moving, _mask_on(self.fixed_mask, fixed.grid), _mask_on(self.moving_mask, moving.grid))
+        return Inputs(
+            fixed,
+            moving,
+            _mask_on(self.fixed_mask, fixed.grid),
+            _mask_on(self.moving_mask, moving.grid),
+            _mask_on(self.fixed_gland, fixed.grid),
+            _mask_on(self.moving_gland, moving.grid),
+        )
 
     def with_seen_parts(self) -> tuple[Inputs, str | None]:
         """Mask the padding of one image when only that one has any; return also a sentence that says so.
@@ -76,6 +87,18 @@ class Pair:
     fixed_mask: Tensor | None
     moving_mask: Tensor | None
     grid: Grid
+
+
+def gland_of(labels: Image, name: str, label: int = 1) -> Image:
+    """Return the mask of one label of a label map: the organ that a rigid network registers.
+
+    Raises:
+        ValueError: the label is not there; ``name`` says which map.
+    """
+    inside = labels.data == label
+    if not bool(inside.any()):
+        raise ValueError(f"{name}: label {label}, the gland, is empty; draw it, or leave the labels out")
+    return labels.with_data(inside.to(torch.uint8), "uint8")
 
 
 def registration_grid(fixed: Grid, spacing_mm: float | None = None, most_voxels: int = _MOST_VOXELS) -> Grid:

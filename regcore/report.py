@@ -76,6 +76,12 @@ def _cards(summary: Mapping[str, Any]) -> _Rows:
     cards: _Rows = []
     if _known(dice.get("mean_after")):
         cards.append(("Mean Dice", _change(dice.get("mean_before"), dice["mean_after"], 3), "1 is full overlap"))
+    surface = summary.get("sre_mm") or {}
+    if _known(surface.get("after")):
+        note = f"against the {surface.get('reference', 'true transform')}"
+        cards.append(("Surface error, mm", _change(surface.get("before"), surface["after"], 2), note))
+    if _known(summary.get("spread_mm")):
+        cards.append(("Spread, mm", _number(summary["spread_mm"], 2), "between runs from different starts"))
     if _known((tre.get("after") or {}).get("mean")):
         before, after = tre.get("before") or {}, tre["after"]
         note = f"largest {_number(after.get('max'), 2)} mm"

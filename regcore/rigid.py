@@ -124,12 +124,8 @@ def rotation_frame(crop: Grid, fixed: Grid, center: str) -> Tensor:
 def _advance(network: RigidModel, pair: CropPair, frame: Tensor, members: Tensor, mirrored: Tensor) -> Tensor:
     """Return the members' matrices ``(N, 4, 4)`` after one stage."""
     at_once = max(1, _CROPS_AT_ONCE // pair.fixed.numel())
-    parameters = torch.cat(
-        [
-            _predict(network, pair, some, flags)
-            for some, flags in zip(members.split(at_once), mirrored.split(at_once), strict=True)
-        ]
-    )
+    batches = [slice(start, start + at_once) for start in range(0, len(members), at_once)]
+    parameters = torch.cat([_predict(network, pair, members[rows], mirrored[rows]) for rows in batches])
     # A network moves content in the crop; points are sampled the other way.
     missing = rigid_inverse(rigid_matrix(parameters.double()))
     return members @ rigid_inverse(frame[None]) @ missing @ frame

@@ -11,10 +11,12 @@ import numpy as np
 
 from regcore import __version__
 from regcore.field import DisplacementField
+from regcore.gland_alignment import align_glands
 from regcore.image import Image
 from regcore.landmarks import Landmarks
 from regcore.metrics.landmarks import tre
 from regcore.metrics.overlap import dsc
+from regcore.metrics.registration_error import sre, surface_points
 from regcore.metrics.regularity import folding_percent, sdlogj
 from regcore.metrics.surface import surface_distances
 from regcore.pipeline import Registration, Settings
@@ -32,12 +34,14 @@ class Truth:
         moving_labels: label map of the moving image, with the same numbers.
         fixed_landmarks: points in the fixed image.
         moving_landmarks: the same points in the moving image, in the same order.
+        transform: the true one, fixed to moving points.
     """
 
     fixed_labels: Image | None = None
     moving_labels: Image | None = None
     fixed_landmarks: Landmarks | None = None
     moving_landmarks: Landmarks | None = None
+    transform: Transform | None = None
 
 
 def summarise(result: Registration, inputs: Inputs, settings: Settings, truth: Truth) -> dict[str, object]:
@@ -49,7 +53,7 @@ def summarise(result: Registration, inputs: Inputs, settings: Settings, truth: T
     summary: dict[str, object] = {
         "version": __version__,
         "model": settings.model,
-        "weights": None,
+        "weights": dict(result.weights) or None,
         "device": result.device,
         "similarity": {"name": result.similarity_name, **_rounded(result.similarity)},
         "folding_percent": folding_percent(determinant),
@@ -59,7 +63,7 @@ def summarise(result: Registration, inputs: Inputs, settings: Settings, truth: T
         "stages": [{"name": name, "seconds": round(seconds, 3)} for name, seconds in result.seconds.items()],
         "seconds": round(sum(result.seconds.values()), 3),
         "cpu_seconds": round(time.process_time(), 3),
-        "settings": {**asdict(settings), "init": list(settings.init), "metric": result.metric},
+        "settings": _settings(result, settings),
         "warnings": list(result.warnings),
         "fixed": _described(inputs.fixed),
         "moving": _described(inputs.moving),
@@ -71,7 +75,36 @@ def summarise(result: Registration, inputs: Inputs, settings: Settings, truth: T
         summary |= _label_figures(result, inputs.fixed, truth.fixed_labels, truth.moving_labels)
     if truth.fixed_landmarks is not None and truth.moving_landmarks is not None:
         summary["tre_mm"] = _landmark_figures(result, truth.fixed_landmarks, truth.moving_landmarks)
-    return summary
+    return summary | _rigid_figures(result, inputs, truth)
+
+
+def _settings(result: Registration, settings: Settings) -> dict[str, object]:
+    chosen = {**asdict(settings), "init": list(result.init), "metric": result.metric}
+    # The folder's name alone: a path may carry a patient's name.
+    return chosen | {"weights": settings.weights.name if settings.weights is not None else None}
+
+
+def _rigid_figures(result: Registration, inputs: Inputs, truth: Truth) -> dict[str, object]:
+    """Spread of a rigid network's ensemble, and the surface registration error where a true transform is known."""
+    figures: dict[str, object] = {}
+    network = result.network
+    if network is not None:
+        figures["spread_mm"] = None if network.spread_mm is None else _finite(network.spread_mm)
+        figures["network_stages"] = [round(seconds, 4) for seconds in network.seconds]
+        figures["network"] = network.model
+    gland = inputs.fixed_gland
+    if gland is None:
+        return figures
+    reference, source = truth.transform, "true transform"
+    if reference is None and network is not None and inputs.moving_gland is not None:
+        reference, source = align_glands(gland, inputs.moving_gland).transform, "alignment of the glands"
+    if reference is not None:
+        surface = surface_points(gland)
+        identity = AffineTransform.identity(inputs.fixed.dim)
+        ways = {"before": identity, "initial": result.initial, "after": result.transform}
+        errors = {when: sre(surface, way, reference) for when, way in ways.items()}
+        figures["sre_mm"] = {**_rounded(errors), "reference": source}
+    return figures
 
 
 def _label_figures(result: Registration, fixed: Image, fixed_labels: Image, moving_labels: Image) -> dict[str, object]:

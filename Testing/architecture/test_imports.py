@@ -16,7 +16,8 @@ LAYERS = [
     {"image", "field"},
     {"transform", "warp", "io", "landmarks", "inverse", "procrustes", "frames", "sparse"},
     {"losses", "metrics", "models", "forces"},
-    {"preprocess", "affine", "refine", "greedy", "padding"},
+    {"preprocess", "affine", "refine", "greedy", "padding", "crop", "weights", "gland_alignment"},
+    {"rigid", "organ_search", "rigid_step", "rigid_refine", "start"},
     {"pipeline", "data", "training", "report", "report_pictures", "explain", "checks", "stages", "summary", "outputs"},
     {"cli", "worker"},
 ]

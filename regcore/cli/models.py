@@ -9,6 +9,7 @@ from typing import Literal
 from jsonargparse import ArgumentParser, Namespace
 
 from regcore.models import create_model, list_models, model_info
+from regcore.weights import card, stand_in, weight_files
 
 HELP = "list the networks, or show one"
 
@@ -28,18 +29,22 @@ def run(chosen: Namespace) -> None:
         if chosen.name is None:
             raise ValueError(f"name: which network? There are {', '.join(list_models())}")
         known = _describe(chosen.name)
-        lines = json.dumps(known, indent=2) if chosen.json else "\n".join(f"{k:12}{_text(v)}" for k, v in known.items())
-        sys.stdout.write(lines + "\n")
+        if chosen.json:
+            sys.stdout.write(json.dumps(known | {"card": card(chosen.name)}, indent=2) + "\n")
+            return
+        sys.stdout.write("".join(f"{key:12}{_text(value)}\n" for key, value in known.items()))
+        text = card(stand_in(chosen.name) or chosen.name)
+        sys.stdout.write(f"\n{text}" if text else "")
         return
     rows = [_describe(name) for name in list_models()]
     if chosen.json:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return
-    sys.stdout.write(f"{'name':22}{'kind':12}{'dimensions':12}{'parameters':>12}  {'weights':10}paper\n")
+    sys.stdout.write(f"{'name':27}{'kind':12}{'dimensions':12}{'parameters':>12}  {'weights':36}paper\n")
     for row in rows:
         sys.stdout.write(
-            f"{row['name']:22}{row['kind']:12}{_text(row['dimensions']):12}{row['parameters']:>12,}  "
-            f"{_text(row['weights']):10}{row['paper']}\n"
+            f"{row['name']:27}{row['kind']:12}{_text(row['dimensions']):12}{row['parameters']:>12,}  "
+            f"{_trained(row):36}{row['paper']}\n"
         )
 
 
@@ -50,14 +55,24 @@ def _describe(name: str) -> dict[str, object]:
         "kind": info.kind,
         "dimensions": list(info.dimensions),
         "parameters": sum(parameter.numel() for parameter in create_model(name).parameters()),
-        "weights": None,
+        "weights": [path.name for path in weight_files(name)] or None,
+        "stand_in": stand_in(name),
         "paper": info.paper,
         "spacing_mm": info.default_spacing_mm,
         "licence": info.licence,
     }
 
 
+def _trained(row: dict[str, object]) -> str:
+    if row["stand_in"]:
+        return f"those of {row['stand_in']}"
+    files = row["weights"]
+    return f"{len(files)} stages" if isinstance(files, list) else "none"
+
+
 def _text(value: object) -> str:
     if value is None:
         return "none"
-    return ", ".join(f"{v}D" for v in value) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(f"{v}D" if isinstance(v, int) else str(v) for v in value)
+    return str(value)

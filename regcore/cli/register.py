@@ -5,24 +5,24 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
 from jsonargparse import ArgumentParser, Namespace
 
-from regcore.affine import InitialKind
 from regcore.cli.console import cancel_on_interrupt, following
 from regcore.image import Image
 from regcore.io import read_image, read_labels, read_transform
 from regcore.landmarks import Landmarks, read_landmarks
-from regcore.outputs import staged, write_registration
+from regcore.outputs import Targets, staged, write_registration, write_targets
 from regcore.pipeline import Registration, Settings, register
-from regcore.preprocess import Inputs
+from regcore.preprocess import Inputs, gland_of
 from regcore.procrustes import landmark_transform
+from regcore.rigid_step import is_rigid
+from regcore.start import START_KINDS, StartKind
 from regcore.summary import Truth, summarise
 from regcore.transform import Transform
 
 HELP = "register two images"
-_KINDS = get_args(InitialKind)
 
 
 def parser() -> ArgumentParser:
@@ -37,9 +37,10 @@ def parser() -> ArgumentParser:
     made.add_argument(
         "--init",
         type=str,
-        default="affine",
-        help="none, centre, moments, rigid, affine, landmarks or a transform file; "
-        "two joined by a comma go on from the first, as in centre,affine",
+        default="auto",
+        help="none, centre, moments, rigid, affine, landmarks, organ (the fixed gland's centre to the middle of the "
+        "moving volume), labels (the glands' outlines) or a transform file; two joined by a comma go on from the "
+        "first, as in centre,affine; auto: affine, or organ for a rigid model",
     )
     made.add_argument(
         "--refine", type=int | None, default=None, help="iterations on the pair itself; 0 switches it off"
@@ -56,6 +57,14 @@ def parser() -> ArgumentParser:
             default=None,
             help="points (CSV, FCSV, MRK.JSON), for TRE or --init",
         )
+    made.add_argument("--true-transform", type=Path | None, default=None, help="fixed to moving, for the surface error")
+    made.add_argument("--targets", type=Path | None, default=None, help="points in the fixed image to carry to moving")
+    made.add_argument(
+        "--moving-targets", type=Path | None, default=None, help="points in the moving image to carry to fixed"
+    )
+    made.add_argument("--weights", type=Path | None, default=None, help="folder of weights from your own training")
+    made.add_argument("--stages", type=int | None, default=None, help="of a rigid model; default: as trained")
+    made.add_argument("--ensemble", type=int, default=8, help="runs of a rigid model, for its spread; 1: one run")
     made.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
     made.add_argument("--seed", type=int, default=0, help="of networks without trained weights")
     made.add_argument("-q", "--quiet", action="store_true", help="show nothing but errors")
@@ -69,29 +78,64 @@ def run(chosen: Namespace) -> None:
     if chosen.refine is not None and chosen.refine < 0:
         raise ValueError(f"refine: expected 0 or more iterations, got {chosen.refine}")
     with staged(chosen.output) as folder, cancel_on_interrupt() as cancelled:
-        inputs = Inputs(
-            read_image(chosen.fixed, "fixed"),
-            read_image(chosen.moving, "moving"),
-            _labels(chosen.fixed_mask, "fixed-mask"),
-            _labels(chosen.moving_mask, "moving-mask"),
+        images = read_image(chosen.fixed, "fixed"), read_image(chosen.moving, "moving")
+        truth = _truth(chosen, images[0])
+        start, kinds = _initial(chosen.init, images[0], truth)
+        inputs = _inputs(chosen, *images, truth, kinds)
+        targets = [
+            Targets(_landmarks(path, images[0], name), path.name, name == "targets")
+            for name, path in (("targets", chosen.targets), ("moving-targets", chosen.moving_targets))
+            if path is not None
+        ]
+        settings = Settings(
+            chosen.model,
+            kinds,
+            chosen.refine,
+            chosen.similarity,
+            chosen.device,
+            seed=chosen.seed,
+            weights=chosen.weights,
+            stages=chosen.stages,
+            ensemble=chosen.ensemble,
         )
-        truth = Truth(
-            _labels(chosen.fixed_labels, "fixed-labels"),
-            _labels(chosen.moving_labels, "moving-labels"),
-            _landmarks(chosen.fixed_landmarks, inputs.fixed, "fixed-landmarks"),
-            _landmarks(chosen.moving_landmarks, inputs.fixed, "moving-landmarks"),
-        )
-        _check_truth(truth, inputs.fixed.dim)
-        start, kinds = _initial(chosen.init, inputs.fixed, truth)
-        settings = Settings(chosen.model, kinds, chosen.refine, chosen.similarity, chosen.device, seed=chosen.seed)
         with following(chosen.quiet, chosen.json, chosen.verbose) as progress:
             result = register(inputs, settings, start=start, progress=progress, cancelled=cancelled)
             summary = _summary(result, inputs, settings, truth, chosen)
+            summary["warnings"] = [
+                *cast(list[str], summary["warnings"]),
+                *write_targets(targets, result, inputs, folder),
+            ]
             write_registration(result, inputs, summary, folder)
     if chosen.json:
         sys.stdout.write(json.dumps({"result": str(chosen.output), **summary}) + "\n")
     elif not chosen.quiet:
         sys.stdout.write(_table(summary) + f"\nReport: {chosen.output / 'report.html'}\n")
+
+
+def _truth(chosen: Namespace, fixed: Image) -> Truth:
+    true = chosen.true_transform
+    truth = Truth(
+        _labels(chosen.fixed_labels, "fixed-labels"),
+        _labels(chosen.moving_labels, "moving-labels"),
+        _landmarks(chosen.fixed_landmarks, fixed, "fixed-landmarks") if chosen.fixed_landmarks else None,
+        _landmarks(chosen.moving_landmarks, fixed, "moving-landmarks") if chosen.moving_landmarks else None,
+        None if true is None else read_transform(true, fixed.grid, "true-transform"),
+    )
+    _check_truth(truth, fixed.dim, alone=is_rigid(chosen.model) or "organ" in chosen.init)
+    return truth
+
+
+def _inputs(
+    chosen: Namespace, fixed: Image, moving: Image, truth: Truth, kinds: tuple[StartKind, ...] | None
+) -> Inputs:
+    """Gather what is registered; label 1 is the gland where a rigid model or start asks for one."""
+    asked = is_rigid(chosen.model) or truth.transform is not None or {"organ", "labels"} & set(kinds or ())
+    glands = [
+        gland_of(labels, name) if asked and labels is not None else None
+        for name, labels in (("fixed-labels", truth.fixed_labels), ("moving-labels", truth.moving_labels))
+    ]
+    masks = _labels(chosen.fixed_mask, "fixed-mask"), _labels(chosen.moving_mask, "moving-mask")
+    return Inputs(fixed, moving, *masks, *glands)
 
 
 def _summary(
@@ -105,31 +149,36 @@ def _summary(
     return summary
 
 
-def _initial(text: str, fixed: Image, truth: Truth) -> tuple[Transform | None, tuple[InitialKind, ...]]:
-    """Read ``--init``: a start known before, and the steps that go on from it."""
+def _initial(text: str, fixed: Image, truth: Truth) -> tuple[Transform | None, tuple[StartKind, ...] | None]:
+    """Read ``--init``: a start known before, and the steps that go on from it; None: as suits the model."""
+    if text == "auto":
+        return None, None
     first, *rest = [text] if Path(text).is_file() else text.split(",")
     for kind in rest:
-        if kind not in _KINDS:
-            raise ValueError(f"init: expected one of {', '.join(_KINDS)} after the comma, got {kind}")
-    kinds = cast(tuple[InitialKind, ...], tuple(rest))
-    if first in _KINDS:
-        return None, (cast(InitialKind, first), *kinds)
+        if kind not in START_KINDS:
+            raise ValueError(f"init: expected one of {', '.join(START_KINDS)} after the comma, got {kind}")
+    kinds = cast(tuple[StartKind, ...], tuple(rest))
+    if first in START_KINDS:
+        return None, (first, *kinds)
     if first == "landmarks":
         if truth.fixed_landmarks is None or truth.moving_landmarks is None:
             raise ValueError("init: landmarks needs --fixed-landmarks and --moving-landmarks")
         return landmark_transform(truth.fixed_landmarks.points, truth.moving_landmarks.points), kinds or ("none",)
     if not Path(first).exists():
-        words = ", ".join((*_KINDS, "landmarks"))
+        words = ", ".join((*START_KINDS, "landmarks"))
         raise ValueError(f"init: expected {words} or a transform file, got {first}")
     return read_transform(first, fixed.grid, "init"), kinds or ("none",)
 
 
-def _check_truth(truth: Truth, dim: int) -> None:
+def _check_truth(truth: Truth, dim: int, alone: bool) -> None:
+    """Refuse half of a pair; labels of the fixed image ``alone`` are enough to say where the gland is."""
     pairs = (
         ("labels", truth.fixed_labels, truth.moving_labels),
         ("landmarks", truth.fixed_landmarks, truth.moving_landmarks),
     )
     for name, fixed, moving in pairs:
+        if alone and name == "labels" and moving is None:
+            continue
         if (fixed is None) != (moving is None):
             raise ValueError(f"{name}: pass them for both images, or for neither")
     for name, labels in (("fixed-labels", truth.fixed_labels), ("moving-labels", truth.moving_labels)):
@@ -141,9 +190,7 @@ def _labels(path: Path | None, name: str) -> Image | None:
     return None if path is None else read_labels(path, name)
 
 
-def _landmarks(path: Path | None, fixed: Image, name: str) -> Landmarks | None:
-    if path is None:
-        return None
+def _landmarks(path: Path, fixed: Image, name: str) -> Landmarks:
     landmarks = read_landmarks(path)
     if landmarks.points.shape[1] != fixed.dim:
         raise ValueError(f"{name}: expected {fixed.dim}D points like the image, got {landmarks.points.shape[1]}D")
@@ -158,6 +205,11 @@ def _table(summary: dict[str, object]) -> str:
     if "dsc" in summary:
         overlap = cast(dict[str, float], summary["dsc"])
         rows.append(("Dice (mean)", _number(overlap["mean_before"]), _number(overlap["mean_after"])))
+    if "sre_mm" in summary:
+        surface = cast(dict[str, float], summary["sre_mm"])
+        rows.append(("SRE (mm)", _number(surface["before"]), _number(surface["after"])))
+    if summary.get("spread_mm") is not None:
+        rows.append(("spread (mm)", "", _number(cast(float, summary["spread_mm"]))))
     if "tre_mm" in summary:
         errors = cast(dict[str, dict[str, float]], summary["tre_mm"])
         rows.append(("TRE (mm)", _number(errors["before"]["mean"]), _number(errors["after"]["mean"])))
