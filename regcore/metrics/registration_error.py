@@ -33,7 +33,12 @@ def sre(points: ArrayLike, transform: Transform, reference: Transform) -> float:
         transform: the result, fixed to moving.
         reference: the true transform, fixed to moving.
 
+    Raises:
+        ValueError: there are no points.
+
     Reference:
         Song et al., "Cross-modal Attention for MRI and Ultrasound Volume Registration", MICCAI 2021, section 3.1.
     """
+    if np.size(points) == 0:
+        raise ValueError("points: expected at least one point of the organ's surface, got none; see surface_points")
     return float(np.linalg.norm(transform(points) - reference(points), axis=1).mean())

@@ -39,8 +39,9 @@ class CrossModalAttention(nn.Module):
         query, key, value = self.tokens(primary, cross)
         # No 1/sqrt(d): the paper's exponent is the bare product. In float32, its logits grow large.
         with torch.autocast(query.device.type, enabled=False):
-            found = F.scaled_dot_product_attention(query.float(), key.float(), value.float(), scale=1.0)
-        return self.norm(self.out(_as_volume(found, primary))) + primary
+            found: Tensor = F.scaled_dot_product_attention(query.float(), key.float(), value.float(), scale=1.0)
+        attended: Tensor = self.norm(self.out(_as_volume(found, primary)))
+        return attended + primary
 
     def tokens(self, primary: Tensor, cross: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return query (of ``cross``), key and value (of ``primary``), each ``(N, 1, positions, 16)``."""
@@ -57,11 +58,14 @@ class AttentionReg(RigidModel):
     """Two feature extractors, cross-modal attention both ways, a small registrator; see `attention_reg`.
 
     Args:
-        input_size: sides (z, y, x) of the crop, multiples of 4 along y and x and of 2 along z.
+        input_size: sides (z, y, x) of the crop, multiples of 2 along z and of 4 along y and x.
         attention: with the cross-modal block, or without it (the paper's Feature-Reg).
         zero_init_block: see `CrossModalAttention`.
         dropout: share of the flattened features left out in training; the paper has none.
         convention: see `RigidModel`.
+
+    Raises:
+        ValueError: an input size that cannot be halved as often as needed.
     """
 
     def __init__(
@@ -74,6 +78,8 @@ class AttentionReg(RigidModel):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(input_size, convention)
+        if min(input_size) < 1 or any(n % m for n, m in zip(input_size, (2, 4, 4), strict=True)):
+            raise ValueError(f"input_size: expected (z, y, x) in multiples of (2, 4, 4) voxels, got {input_size}")
         self.fixed_path, self.moving_path = _extractor(), _extractor()
         blocks = [CrossModalAttention(zero_init_block) for _ in range(2)] if attention else []
         self.blocks = nn.ModuleList(blocks)
@@ -91,9 +97,7 @@ class AttentionReg(RigidModel):
             nn.ReLU(),
         )
         self.drop = nn.Dropout(dropout)
-        self.head = nn.Sequential(
-            nn.Linear(positions, 128), nn.ReLU(), nn.Linear(128, 32), nn.ReLU(), nn.Linear(32, 6)
-        )
+        self.head = nn.Sequential(nn.Linear(positions, 128), nn.ReLU(), nn.Linear(128, 32), nn.ReLU(), nn.Linear(32, 6))
         self.apply(_initialise)
         if zero_init_block:
             for block in blocks:
@@ -116,7 +120,11 @@ class AttentionReg(RigidModel):
 
     def register_features(self, fixed: Tensor, moving: Tensor) -> Tensor:
         """Return the six numbers of the head from the attended features."""
-        return self.head(self.drop(self.fuse(torch.cat([fixed, moving], dim=1))).float())  # type: ignore[no-any-return]
+        fused = self.drop(self.fuse(torch.cat([fixed, moving], dim=1)))
+        # In float32 under autocast too: bfloat16 would round a shift of 10 mm by up to 0.03 mm.
+        with torch.autocast(fused.device.type, enabled=False):
+            found: Tensor = self.head(fused.float())
+        return found
 
 
 def _extractor() -> nn.Sequential:

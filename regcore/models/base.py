@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -113,6 +113,14 @@ class Convention(NamedTuple):
     units: Units
 
 
+_KNOWN = {
+    "fixed_input": get_args(FixedInput),
+    "center": get_args(Centre),
+    "normalise": get_args(Normalise),
+    "units": get_args(Units),
+}
+
+
 class RigidModel(nn.Module):
     """Base of the networks that find six numbers. A subclass writes `predict`.
 
@@ -122,10 +130,16 @@ class RigidModel(nn.Module):
 
     Attributes:
         recipe: as in `RegistrationModel`.
+
+    Raises:
+        ValueError: an unknown word in the convention.
     """
 
     def __init__(self, input_size: tuple[int, int, int], convention: Convention) -> None:
         super().__init__()
+        for (name, known), value in zip(_KNOWN.items(), convention, strict=True):
+            if value not in known:
+                raise ValueError(f"{name}: expected {' or '.join(known)}, got {value!r}")
         self.input_size = input_size
         self.convention = convention
         self.recipe: Recipe | None = None
@@ -146,7 +160,7 @@ class RigidModel(nn.Module):
             ``(N, 6)``: ``tx, ty, tz`` (mm) and ``ax, ay, az`` (degrees), about the convention's centre.
 
         Raises:
-            ValueError: a crop of another size.
+            ValueError: a crop of another size, crops that are not floating point, or batches that differ.
         """
         for name, image in (("fixed", fixed), ("moving", moving)):
             if image.ndim != 5 or image.shape[1] != 1 or tuple(image.shape[2:]) != self.input_size:
@@ -154,6 +168,13 @@ class RigidModel(nn.Module):
                     f"{name}: this network takes crops (N, 1, {', '.join(map(str, self.input_size))}), "
                     f"got {tuple(image.shape)}; resample the image onto the gland's crop"
                 )
+            if not image.is_floating_point():
+                raise ValueError(f"{name} must be floating point, got {image.dtype}; convert it with .float()")
+        if len(fixed) != len(moving) or tuple(side_mm.shape) != (len(fixed), 3):
+            raise ValueError(
+                f"moving, side_mm: expected {len(fixed)} crops like fixed and sides ({len(fixed)}, 3) in mm, "
+                f"got {len(moving)} and {tuple(side_mm.shape)}"
+            )
         found = self.predict(*normalised(fixed, moving, self.convention.normalise))
         if self.convention.units == "mm":
             return found

@@ -29,7 +29,10 @@ def rigid_matrix(parameters: Tensor) -> Tensor:
 
 
 def rigid_parameters(matrix: Tensor) -> Tensor:
-    """Return the parameters ``(N, 6)`` (mm, degrees) of rigid matrices ``(N, 4, 4)``; ay lies in [-90, 90]."""
+    """Return the parameters ``(N, 6)`` (mm, degrees) of rigid matrices ``(N, 4, 4)``; ay lies in [-90, 90].
+
+    At ay = -90 and 90 the other two angles turn about one axis, and only their sum or difference means anything.
+    """
     ax = torch.atan2(matrix[:, 2, 1], matrix[:, 2, 2])
     ay = torch.atan2(-matrix[:, 2, 0], torch.hypot(matrix[:, 0, 0], matrix[:, 1, 0]))
     az = torch.atan2(matrix[:, 1, 0], matrix[:, 0, 0])
@@ -66,4 +69,5 @@ def mean_displacement(matrix: Tensor, points: Tensor) -> Tensor:
 
     Of the residual ``true start^-1`` and the vertices of the gland's surface this is the surface registration error.
     """
-    return (apply_matrix(matrix, points) - points).norm(dim=2).mean(dim=1)
+    distance: Tensor = (apply_matrix(matrix, points) - points).norm(dim=2)
+    return distance.mean(dim=1)

@@ -1,11 +1,11 @@
-"""What every registered network must do, written once."""
+"""What every registered deformable network must do, written once; test_all_rigid_models.py has the rigid ones."""
 
 import pytest
 import torch
 
-from regcore.models import create_model, list_models, load_model, model_info, save_model
+from regcore.models import RegistrationModel, RigidModel, create_model, list_models, load_model, model_info, save_model
 
-CASES = [(name, dimensions) for name in list_models() for dimensions in model_info(name).dimensions]
+CASES = [(name, dimensions) for name in list_models("deformable") for dimensions in model_info(name).dimensions]
 ODD = {2: (33, 30), 3: (33, 17, 30)}
 
 
@@ -99,4 +99,7 @@ def test_information_is_complete(name):
     assert info.paper
     assert info.licence
     assert info.default_spacing_mm > 0
-    assert create_model(name).size_multiple == info.size_multiple
+    model = create_model(name)
+    assert isinstance(model, RigidModel if info.kind == "rigid" else RegistrationModel)
+    if isinstance(model, RegistrationModel):
+        assert model.size_multiple == info.size_multiple
