@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,15 +12,16 @@ from torch import Tensor
 from regcore.frames import Frame
 from regcore.grid import Grid, Matrix
 from regcore.image import Image
+from regcore.metrics.surface import bounding_box
 from regcore.models.base import FixedInput
 from regcore.ops.sampling import sample
-from regcore.ops.smoothing import gaussian
 from regcore.preprocess import normalise
+from regcore.sparse import averaged
 from regcore.transform import Transform
 
 ENLARGED = 1.6  # the paper's box is 0.3 of the gland longer at either end
 
-_FINE = 1.5  # crop voxels longer than this many image voxels: the image is smoothed first
+_BLOCK = 0.75  # of a crop voxel: what finer image voxels are averaged to
 
 
 def gland_crop(gland: Image, size: tuple[int, int, int], enlarge: float = ENLARGED) -> Grid:
@@ -38,14 +40,15 @@ def gland_crop(gland: Image, size: tuple[int, int, int], enlarge: float = ENLARG
     """
     if gland.dim != 3:
         raise ValueError(f"gland: expected a 3D mask, got {gland.dim}D")
-    index = torch.nonzero(gland.data > 0).numpy()
-    if len(index) == 0:
+    box = bounding_box(gland.data > 0)
+    if box is None:
         raise ValueError("gland: the mask is empty; draw the organ, or leave the mask out")
+    # Voxel edges, not centres: a gland of one slice has a thickness too.
+    corners = itertools.product(*[(axis.start - 0.5, axis.stop - 0.5) for axis in reversed(box)])
     axes = Frame.of(gland.grid).axes
-    inside = gland.grid.to_world(index[:, ::-1]) @ axes
-    low, high = inside.min(axis=0), inside.max(axis=0)
-    voxel = np.abs(axes.T @ gland.grid.axes) @ np.asarray(gland.grid.spacing)
-    return crop_around(axes @ ((low + high) / 2), (high - low + voxel) * enlarge, size, axes)
+    ends = gland.grid.to_world(np.array(list(corners))) @ axes
+    low, high = ends.min(axis=0), ends.max(axis=0)
+    return crop_around(axes @ ((low + high) / 2), (high - low) * enlarge, size, axes)
 
 
 def crop_around(centre: Matrix, sides_mm: Sequence[float] | Matrix, size: tuple[int, int, int], axes: Matrix) -> Grid:
@@ -71,14 +74,13 @@ class CropPair:
         self, fixed: Image, moving: Image, crop: Grid, fixed_input: FixedInput, device: torch.device | str = "cpu"
     ) -> None:
         self.crop, self.device = crop, torch.device(device)
-        self._grid = moving.grid
         if fixed_input == "label":
-            shown = (fixed.data > 0).float()[None, None].to(device)
+            shown, grid = (fixed.data > 0).float()[None, None].to(device), fixed.grid
         else:
-            shown = _prepared(fixed, crop, self.device)
-        self._moving = _prepared(moving, crop, self.device)
+            shown, grid = _prepared(fixed, crop, self.device)
+        self._moving, self._grid = _prepared(moving, crop, self.device)
         self.points = crop.points().reshape(-1, 3)
-        self.fixed = self._look(shown, fixed.grid, self.points)
+        self.fixed = self._look(shown, grid, self.points)
 
     @property
     def side_mm(self) -> Tensor:
@@ -125,8 +127,9 @@ def crop_pair(
     return pair.fixed, pair.moving_through(transform), pair.side_mm
 
 
-def _prepared(image: Image, crop: Grid, device: torch.device) -> Tensor:
-    """Scale intensities to [0, 1]; smooth what is much finer than the crop, or it would alias."""
-    data = normalise(image)[None, None].to(device)
-    ratio = min(crop.spacing) / min(image.grid.spacing)
-    return gaussian(data, 0.4 * ratio) if ratio > _FINE else data
+def _prepared(image: Image, crop: Grid, device: torch.device) -> tuple[Tensor, Grid]:
+    """Scale intensities to [0, 1]; average blocks of voxels much finer than the crop's, or they would alias."""
+    steps = [max(1, round(_BLOCK * min(crop.spacing) / s)) for s in image.grid.spacing]
+    steps = [min(step, n) for step, n in zip(steps, image.grid.size, strict=True)]
+    coarse = averaged(image, steps) if max(steps) > 1 else image
+    return normalise(coarse)[None, None].to(device), coarse.grid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -89,15 +90,16 @@ class Pair:
     grid: Grid
 
 
-def gland_of(labels: Image, name: str, label: int = 1) -> Image:
-    """Return the mask of one label of a label map: the organ that a rigid network registers.
+def gland_of(labels: Image, name: str, values: Sequence[int] = (1,)) -> Image:
+    """Return the mask of some labels of a label map: the organ that a rigid network registers.
 
     Raises:
-        ValueError: the label is not there; ``name`` says which map.
+        ValueError: none of them is there; ``name`` says which map.
     """
-    inside = labels.data == label
+    inside = torch.isin(labels.data, torch.tensor(list(values), dtype=labels.data.dtype))
     if not bool(inside.any()):
-        raise ValueError(f"{name}: label {label}, the gland, is empty; draw it, or leave the labels out")
+        which = f"label {', '.join(map(str, values))}"
+        raise ValueError(f"{name}: {which}, the gland, is empty; draw it, or name others with --gland-labels")
     return labels.with_data(inside.to(torch.uint8), "uint8")
 
 
@@ -146,13 +148,15 @@ def make_pair(inputs: Inputs, initial: Transform, grid: Grid) -> Pair:
 
 
 def normalise(image: Image) -> Tensor:
-    """Scale intensities to [0, 1] between robust percentiles; ``(*shape)`` float32."""
+    """Scale intensities to [0, 1] between robust percentiles; ``(*shape)`` float32; an image of one value becomes 0."""
     data = image.data.float()
     flat = data.flatten()
     looked = flat[:: max(1, flat.numel() // _SAMPLED)].numpy()
     low, high = np.percentile(looked, _PERCENTILES)
     if high <= low:
         low, high = float(data.min()), float(data.max())
+    if high <= low:
+        return torch.zeros_like(data)
     return ((data - float(low)) / float(high - low)).clamp_(0, 1)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch.nn.functional as F
 
@@ -21,9 +23,14 @@ def shrunk(image: Image, voxels: int, nearest: bool = False) -> Image:
         if not room:
             break
         factors[min(room, key=lambda a: steps[a])] += 1
+    return averaged(image, factors, nearest)
+
+
+def averaged(image: Image, factors: Sequence[int], nearest: bool = False) -> Image:
+    """Average blocks of ``factors`` voxels along i, j, k; masks (``nearest``) keep any voxel that touches."""
     data = image.data.float()[None, None]
     pool = {2: F.max_pool2d, 3: F.max_pool3d}[image.dim] if nearest else {2: F.avg_pool2d, 3: F.avg_pool3d}[image.dim]
-    kept = pool(data, factors[::-1])[0, 0]
+    kept = pool(data, list(factors)[::-1])[0, 0]
     start = image.grid.to_world([(f - 1) / 2 for f in factors])
     spacing = [s * f for s, f in zip(image.grid.spacing, factors, strict=True)]
     return Image(kept, Grid.of(kept.shape[::-1], spacing, start.tolist(), image.grid.axes))

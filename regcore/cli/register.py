@@ -57,6 +57,7 @@ def parser() -> ArgumentParser:
             default=None,
             help="points (CSV, FCSV, MRK.JSON), for TRE or --init",
         )
+    made.add_argument("--gland-labels", type=str, default="1", help="labels that make up the gland, for rigid models")
     made.add_argument("--true-transform", type=Path | None, default=None, help="fixed to moving, for the surface error")
     made.add_argument("--targets", type=Path | None, default=None, help="points in the fixed image to carry to moving")
     made.add_argument(
@@ -128,10 +129,11 @@ def _truth(chosen: Namespace, fixed: Image) -> Truth:
 def _inputs(
     chosen: Namespace, fixed: Image, moving: Image, truth: Truth, kinds: tuple[StartKind, ...] | None
 ) -> Inputs:
-    """Gather what is registered; label 1 is the gland where a rigid model or start asks for one."""
+    """Gather what is registered, the glands too where a rigid model or start asks for them."""
+    values = _numbers(chosen.gland_labels)
     asked = is_rigid(chosen.model) or truth.transform is not None or {"organ", "labels"} & set(kinds or ())
     glands = [
-        gland_of(labels, name) if asked and labels is not None else None
+        gland_of(labels, name, values) if asked and labels is not None else None
         for name, labels in (("fixed-labels", truth.fixed_labels), ("moving-labels", truth.moving_labels))
     ]
     masks = _labels(chosen.fixed_mask, "fixed-mask"), _labels(chosen.moving_mask, "moving-mask")
@@ -184,6 +186,13 @@ def _check_truth(truth: Truth, dim: int, alone: bool) -> None:
     for name, labels in (("fixed-labels", truth.fixed_labels), ("moving-labels", truth.moving_labels)):
         if labels is not None and labels.dim != dim:
             raise ValueError(f"{name}: expected a {dim}D label map like the image, got {labels.dim}D")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"gland-labels: expected numbers joined by commas, as in 1,2, got {text}") from None
 
 
 def _labels(path: Path | None, name: str) -> Image | None:

@@ -59,8 +59,27 @@ def surface_distances(
 
 def surface_voxels(labels: Tensor, label: int) -> _Indices:
     """Return the indices ``(P, D)`` of one label's surface voxels, array order; none if it is not there."""
-    found = _surfaces((labels == label).to(torch.uint8).numpy()).get(1)
-    return np.empty((0, labels.ndim), dtype=np.int64) if found is None else found
+    inside = labels == label
+    box = bounding_box(inside)
+    if box is None:
+        return np.empty((0, labels.ndim), dtype=np.int64)
+    # Beyond the box is no voxel of the label, so its faces count as edges there too.
+    found = _surfaces(inside[box].to(torch.uint8).numpy())[1]
+    return np.asarray(found + np.array([axis.start for axis in box]), dtype=np.int64)
+
+
+def bounding_box(inside: Tensor) -> tuple[slice, ...] | None:
+    """Return the smallest box of indices, array order, around the voxels that are true; None if there are none."""
+    box = []
+    for axis in range(inside.ndim):
+        line = inside
+        for other in reversed([a for a in range(inside.ndim) if a != axis]):
+            line = line.any(dim=other)
+        index = line.nonzero()[:, 0]
+        if len(index) == 0:
+            return None
+        box.append(slice(int(index[0]), int(index[-1]) + 1))
+    return tuple(box)
 
 
 def _surfaces(labels: NDArray) -> dict[int, _Indices]:
