@@ -44,8 +44,10 @@ def misalign(points: Tensor, wanted: Tensor, generator: torch.Generator | None =
         Perturbations within 0.05 mm of ``wanted``, float64.
 
     Raises:
-        ValueError: no perturbation of these points has the wanted size.
+        ValueError: a wanted size below 0, or one that no perturbation of these points has.
     """
+    if not bool((wanted >= 0).all()):
+        raise ValueError(f"wanted: expected errors of 0 mm or more, got {float(wanted.min())} mm")
     points, wanted = points.double(), wanted.double()
     scaled = torch.zeros(len(wanted), 6, dtype=torch.float64)
     todo = torch.ones(len(wanted), dtype=torch.bool)
@@ -59,7 +61,8 @@ def misalign(points: Tensor, wanted: Tensor, generator: torch.Generator | None =
         if not bool(todo.any()):
             matrix = rigid_matrix(scaled)
             return Misalignment(matrix, mean_displacement(matrix, points))
-    raise ValueError(f"wanted: no rigid perturbation of this surface has an error of {float(wanted.max()):.1f} mm")
+    most = float(wanted[todo].max())
+    raise ValueError(f"wanted: no rigid perturbation of this surface has an error of {most:.1f} mm; ask for less")
 
 
 def _draw(count: int, generator: torch.Generator | None) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from regcore.data.misalignment import misalign
 from regcore.data.rigid_cases import RigidCase
+from regcore.frames import Frame
 from regcore.models.base import FixedInput
 from regcore.ops.rigid import rigid_inverse, rigid_matrix
 from regcore.ops.sampling import sample
@@ -83,6 +84,9 @@ class RigidSampler:
         sre_mm: range of the start's surface registration error.
         variety: see `Variety`.
         seed: of the random numbers.
+
+    Raises:
+        ValueError: no cases, or a range of errors that is none.
     """
 
     def __init__(
@@ -94,6 +98,10 @@ class RigidSampler:
         variety: Variety = PLAIN,
         seed: int = 0,
     ) -> None:
+        if not cases:
+            raise ValueError("cases: expected at least one case to draw samples from, got none")
+        if not 0 <= sre_mm[0] <= sre_mm[1]:
+            raise ValueError(f"sre_mm: expected a range such as (0, 20) mm, got {sre_mm}")
         self.cases, self.size, self.fixed_input = list(cases), size, fixed_input
         self.sre_mm, self.variety = sre_mm, variety
         self.generator = torch.Generator().manual_seed(seed)
@@ -110,9 +118,7 @@ class RigidSampler:
         placed = [self._place(case) for case in cases]
         surface = torch.stack([place.surface for place in placed])
         start = misalign(surface, wanted, self.generator)
-        rows = [
-            self._crops(case, place, wrong) for case, place, wrong in zip(cases, placed, start.matrix, strict=True)
-        ]
+        rows = [self._crops(case, place, wrong) for case, place, wrong in zip(cases, placed, start.matrix, strict=True)]
         return Batch(
             torch.stack([fixed for fixed, _ in rows]),
             torch.stack([moving for _, moving in rows]),
@@ -131,12 +137,12 @@ class RigidSampler:
         stretch = 1 + variety.scale * (2 * self._uniform(3) - 1).double()
         if variety.mirror and float(self._uniform(1)) < 0.5:
             stretch[0] = -stretch[0]
-        linear = torch.as_tensor(case.fixed.grid.axes) @ linear * stretch
+        linear = torch.as_tensor(Frame.of(case.fixed.grid).axes) @ linear * stretch
         back = torch.linalg.inv(linear)
         whole = torch.as_tensor(case.surface) @ back.T
         low, high = whole.amin(dim=0), whole.amax(dim=0)
         enlarge = self._between(*variety.enlarge) * (1 + 0.05 * bool(variety.offset_mm) * (2 * self._uniform(3) - 1))
-        side = (high - low + 1.0) * enlarge
+        side = (high - low + torch.as_tensor(case.fixed.grid.spacing)) * enlarge
         centre = (low + high) / 2 + variety.offset_mm * self._normal(3)
         frame = torch.eye(4, dtype=torch.float64)
         frame[:3, :3], frame[:3, 3] = linear, linear @ centre

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from regcore.grid import Matrix
 from regcore.image import Image, Reorientation
 from regcore.io import read_image, read_labels, read_transform
 from regcore.metrics.registration_error import surface_points
@@ -37,7 +37,7 @@ class RigidCase:
     moving: Image
     gland: Image
     reference: AffineTransform
-    surface: np.ndarray
+    surface: Matrix
 
     @property
     def to_moving(self) -> Tensor:
@@ -69,7 +69,13 @@ def read_case(folder: Path, name: str) -> RigidCase:
 
 
 def read_cases(folder: Path, names: Sequence[str]) -> list[RigidCase]:
-    """Read several cases of one folder; see `read_case`."""
+    """Read several cases of one folder; see `read_case`.
+
+    Raises:
+        ValueError: there is no such folder, or a case in it cannot be read.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"data: there is no folder {folder}; name the one that holds caseNN_mri.nii.gz and the others")
     return [read_case(folder, name) for name in names]
 
 

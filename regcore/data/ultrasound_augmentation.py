@@ -43,7 +43,7 @@ class IntensityAugmentation:
         return (0.5 * self._signed(crops) * depth).exp()
 
     def _shadow(self, crops: Tensor) -> Tensor:
-        """A dark wedge that opens away from the probe, in one crop of three."""
+        """A dark band that runs away from the probe, more or less tilted, in one crop of three."""
         _, _, *size = crops.shape
         z, y, x = (torch.linspace(-1, 1, n) for n in size)
         count = (len(crops), 1, 1, 1, 1)

@@ -8,21 +8,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from statistics import fmean
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from regcore.atomic import replacing
 from regcore.data.rigid_batches import PLAIN, Batch, RigidSampler, Variety
 from regcore.data.rigid_cases import RigidCase
 from regcore.data.ultrasound_augmentation import IntensityAugmentation
-from regcore.models import create_model
+from regcore.models import create_model, list_models
 from regcore.models.base import RigidModel
 from regcore.ops.rigid import apply_matrix, mean_displacement, rigid_inverse, rigid_matrix, rigid_parameters
+from regcore.training._state import State, averaged
 
 Loss = Literal["points", "parameters"]
 
@@ -30,6 +30,7 @@ _EMA_DECAY = 0.998
 _WARM_UP = 100  # steps
 _VALIDATION_STARTS = 20  # per case
 _POINT_SOFTNESS_MM = 0.5
+_LONGEST_GRADIENT = 5.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ class RigidTraining:
         every: steps between looks at the validation cases and checkpoints.
         seed: of weights and samples.
         low_precision: convolutions in bfloat16.
+
+    Raises:
+        ValueError: a count below 1, a rate that is not positive, or an unknown loss.
     """
 
     model: str
@@ -63,10 +67,27 @@ class RigidTraining:
     seed: int = 0
     low_precision: bool = True
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected 1 or more, got {getattr(self, name)}")
+        if not self.rate > 0:
+            raise ValueError(f"rate: expected a positive learning rate such as 1e-3, got {self.rate}")
+        if self.loss not in get_args(Loss):
+            raise ValueError(f"loss: expected {' or '.join(get_args(Loss))}, got {self.loss}")
+
 
 @dataclass(frozen=True)
 class Progress:
-    """How far training is: ``sre_mm`` is the validation cases' mean after one pass, from ``start_mm``."""
+    """How far training is.
+
+    Attributes:
+        step: updates done.
+        loss: mean since the last look; nan if no step was needed.
+        start_mm: mean error of the validation cases' starts; nan without such cases.
+        sre_mm: what one pass of the averaged network leaves of it.
+        seconds: since the start of training, interruptions left out.
+    """
 
     step: int
     loss: float
@@ -92,31 +113,47 @@ def fit_rigid(
         validation: only looked at; nothing is chosen by them.
         checkpoint: file to go on from if it is there, written now and then; removed by nobody.
         start: network whose weights to begin with.
-        report: told at every look at the validation cases.
+        report: told at every look at the validation cases; once if the checkpoint is that of a finished run.
         device: where the network runs.
+
+    Raises:
+        ValueError: a model that is not rigid, no cases, weights to start from that do not fit, or a checkpoint that is
+            damaged or of a run with other settings or cases.
     """
     torch.manual_seed(training.seed)
-    model = _make(training, start).to(device, memory_format=torch.channels_last_3d)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(_EMA_DECAY), use_buffers=True)
+    state = _begin(_make(training, start), training, device)
+    settings = asdict(training) | {"cases": [case.name for case in cases]}
+    if checkpoint is not None and checkpoint.exists():
+        state.load(checkpoint, settings)
+    finished = state.step >= training.steps
+    sampler, intensities = _samples(training, state.model, cases, state.step)
+    held_out = _held_out(training, state.model, validation) if validation else []
+    began, losses = time.monotonic() - state.seconds, list[float]()
+    for step in range(state.step + 1, training.steps + 1):
+        batch = _augmented(sampler.draw(training.batch), intensities, state.model)
+        losses.append(_update(state, batch, training, device, step))
+        if step % training.every == 0 or step == training.steps:
+            state.step, state.seconds = step, time.monotonic() - began
+            if checkpoint is not None:
+                state.save(checkpoint, settings)
+            if report is not None:
+                report(_look(state, losses, held_out, device))
+            losses = []
+    if finished and report is not None:
+        report(_look(state, [], held_out, device))
+    return state.averaged.eval()
+
+
+def _begin(model: RigidModel, training: RigidTraining, device: torch.device | str) -> State:
+    model = model.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(model.parameters(), training.rate, weight_decay=training.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, training.steps))
-    state = _State(model, average, optimiser, schedule)
-    done = state.load(checkpoint) if checkpoint is not None and checkpoint.exists() else 0
-    sampler, intensities = _samples(training, model, cases, done)
-    held_out = _held_out(training, model, validation)
-    began, losses = time.monotonic(), 0.0
-    for step in range(done + 1, training.steps + 1):
-        losses += _update(state, _augmented(sampler.draw(training.batch), intensities, model), training, device)
-        if step % training.every == 0 or step == training.steps:
-            if checkpoint is not None:
-                state.save(checkpoint, step)
-            if report is not None:
-                before, after = evaluate(average.module, held_out, device) if held_out else (math.nan, math.nan)
-                since = min(training.every, step - done)
-                report(Progress(step, losses / since, before, after, time.monotonic() - began))
-            losses = 0.0
-    fitted: RigidModel = average.module
-    return fitted.eval()
+    return State(model, averaged(model, _EMA_DECAY), optimiser, schedule)
+
+
+def _look(state: State, losses: Sequence[float], held_out: Sequence[Batch], device: torch.device | str) -> Progress:
+    before, after = evaluate(state.averaged, held_out, device) if held_out else (math.nan, math.nan)
+    return Progress(state.step, fmean(losses) if losses else math.nan, before, after, state.seconds)
 
 
 def evaluate(model: RigidModel, batches: Sequence[Batch], device: torch.device | str = "cpu") -> tuple[float, float]:
@@ -133,11 +170,15 @@ def evaluate(model: RigidModel, batches: Sequence[Batch], device: torch.device |
 
 
 def _make(training: RigidTraining, start: RigidModel | None) -> RigidModel:
-    model = create_model(training.model, dropout=training.dropout)
-    if not isinstance(model, RigidModel):
-        raise ValueError(f"model: {training.model} does not find a rigid transform")
+    able = list_models(kind="rigid")
+    if training.model not in able:
+        raise ValueError(f"model: expected a rigid network, {' or '.join(able)}, got {training.model}")
+    model = cast(RigidModel, create_model(training.model, dropout=training.dropout))
     if start is not None:
-        model.load_state_dict(start.state_dict())
+        try:
+            model.load_state_dict(start.state_dict())
+        except RuntimeError as error:
+            raise ValueError(f"start: its weights do not fit {training.model}; start from the same network") from error
     return model
 
 
@@ -146,9 +187,7 @@ def _samples(
 ) -> tuple[RigidSampler, IntensityAugmentation]:
     # A resumed run draws on from another seed, not the first samples once more.
     seed = training.seed * 1_000_003 + done
-    sampler = RigidSampler(
-        cases, model.input_size, model.convention.fixed_input, training.sre_mm, Variety(), seed=seed
-    )
+    sampler = RigidSampler(cases, model.input_size, model.convention.fixed_input, training.sre_mm, Variety(), seed=seed)
     return sampler, IntensityAugmentation(seed + 1)
 
 
@@ -162,15 +201,19 @@ def _augmented(batch: Batch, intensities: IntensityAugmentation, model: RigidMod
     return batch._replace(fixed=change(batch.fixed), moving=intensities.ultrasound(batch.moving))
 
 
-def _update(state: _State, batch: Batch, training: RigidTraining, device: torch.device | str) -> float:
+def _update(state: State, batch: Batch, training: RigidTraining, device: torch.device | str, step: int) -> float:
     state.model.train()
     batch = Batch(*(part.to(device) for part in batch))
     with torch.autocast(batch.fixed.device.type, torch.bfloat16, enabled=training.low_precision):
         found = state.model(batch.fixed, batch.moving, batch.side_mm)
     loss = rigid_loss(found.float(), batch, training.loss)
     state.optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(state.model.parameters(), 5.0)
+    loss.backward()  # type: ignore[no-untyped-call]
+    length = torch.nn.utils.clip_grad_norm_(state.model.parameters(), _LONGEST_GRADIENT)
+    if not math.isfinite(length):
+        raise ValueError(
+            f"rate: the gradients are no longer finite at step {step}; lower the rate and go on from the checkpoint"
+        )
     state.optimiser.step()
     state.schedule.step()
     state.average.update_parameters(state.model)
@@ -188,27 +231,3 @@ def rigid_loss(found: Tensor, batch: Batch, loss: Loss) -> Tensor:
 
 def _rate(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / _WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
-
-
-@dataclass
-class _State:
-    """All that a run goes on from."""
-
-    model: RigidModel
-    average: AveragedModel
-    optimiser: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LambdaLR
-
-    def save(self, path: Path, step: int) -> None:
-        parts = {"model": self.model, "average": self.average, "optimiser": self.optimiser, "schedule": self.schedule}
-        content = {name: part.state_dict() for name, part in parts.items()}
-        with replacing(path) as temporary:
-            torch.save({**content, "step": step}, temporary)
-
-    def load(self, path: Path) -> int:
-        content = torch.load(path, weights_only=True)
-        self.model.load_state_dict(content["model"])
-        self.average.load_state_dict(content["average"])
-        self.optimiser.load_state_dict(content["optimiser"])
-        self.schedule.load_state_dict(content["schedule"])
-        return int(content["step"])

@@ -12,8 +12,9 @@ NAMES = list_models("rigid")
 @pytest.fixture(params=NAMES)
 def case(request, monkeypatch):
     """A network and two pairs of the crops it takes, the same at every call."""
-    # The same networks for smaller crops: only the first fully connected layer depends on their size.
-    monkeypatch.setattr(attention_reg, "_PAPER_SIZE", (4, 16, 12))
+    # The same networks for smaller crops: only the first fully connected layer depends on their size. Not 4 deep: on
+    # a processor torch's bfloat16 gradients of convolution weights are wrong where 2 slices are left.
+    monkeypatch.setattr(attention_reg, "_PAPER_SIZE", (6, 16, 12))
     monkeypatch.setattr(attention_reg, "_SMALL_SIZE", (6, 8, 12))
     torch.manual_seed(0)
     model = create_model(request.param).eval()
