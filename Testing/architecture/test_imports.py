@@ -18,7 +18,8 @@ LAYERS = [
     {"losses", "metrics", "models", "forces"},
     {"preprocess", "affine", "refine", "greedy", "padding", "crop", "weights", "gland_alignment"},
     {"rigid", "organ_search", "rigid_step", "rigid_refine", "start"},
-    {"pipeline", "data", "training", "report", "report_pictures", "explain", "checks", "stages", "summary", "outputs"},
+    {"pipeline", "data", "training", "report", "report_pictures", "checks", "stages", "summary", "outputs"},
+    {"explain", "explanation", "explain_report"},
     {"cli", "worker"},
 ]
 ONLY_THESE = {
