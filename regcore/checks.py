@@ -31,15 +31,11 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def check_inputs(inputs: Inputs, needs_overlap: bool) -> None:
+def check_inputs(inputs: Inputs) -> None:
     """Refuse images that cannot be registered.
 
-    Args:
-        inputs: as given by the user.
-        needs_overlap: whether the volumes must share space as they lie.
-
     Raises:
-        ValueError: NaN, one value only, different dimensions, an empty mask, or no overlap.
+        ValueError: NaN, one value only, different dimensions, or an empty mask.
     """
     fixed, moving = inputs.fixed, inputs.moving
     if fixed.dim != moving.dim:
@@ -61,7 +57,15 @@ def check_inputs(inputs: Inputs, needs_overlap: bool) -> None:
             raise ValueError(f"{name}: the mask is empty; draw the region that counts, or leave it out")
         if not mask.grid.overlaps(image.grid):
             raise ValueError(f"{name}: the mask lies outside its image")
-    if needs_overlap and not fixed.grid.overlaps(moving.grid):
+
+
+def check_overlap(inputs: Inputs) -> None:
+    """Refuse volumes that share no space as they lie.
+
+    Raises:
+        ValueError: they do not overlap.
+    """
+    if not inputs.fixed.grid.overlaps(inputs.moving.grid):
         raise ValueError(
             "moving: the volumes do not overlap in space; make sure they belong together, then use "
             "--init centre,affine to bring them together first"

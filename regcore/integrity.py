@@ -1,4 +1,4 @@
-"""Whether a NIfTI file holds what ITK says it holds: all its voxels, and numbers in them."""
+"""Whether a NIfTI file holds what ITK says it holds: its spacing, all its voxels, and numbers in them."""
 
 from __future__ import annotations
 
@@ -25,6 +25,21 @@ def holds_bytes(path: Path, expected: int) -> bool:
         return _unpacked_bytes(path) >= expected
     except (EOFError, gzip.BadGzipFile, zlib.error):
         return False
+
+
+def spacings(path: Path, dim: int) -> list[float]:
+    """Return the voxel spacing a NIfTI header states; ITK turns 0 into 1 and says nothing.
+
+    Args:
+        path: the file.
+        dim: number of axes.
+    """
+    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+        header = file.read(_HEADER_BYTES[1])
+    order = "<" if int.from_bytes(header[:4], "little") in _HEADER_BYTES else ">"
+    second = int.from_bytes(header[:4], "little" if order == "<" else "big") == _HEADER_BYTES[1]
+    kind, offset = (f"{order}f8", 104) if second else (f"{order}f4", 76)
+    return [float(value) for value in np.frombuffer(header, kind, dim + 1, offset)[1:]]
 
 
 def all_finite(path: Path, offset: int, bits: int) -> bool:

@@ -13,9 +13,10 @@ from regcore.atomic import replacing
 from regcore.field import DisplacementField
 from regcore.grid import Grid
 from regcore.image import Image
-from regcore.integrity import all_finite, holds_bytes
+from regcore.integrity import all_finite, holds_bytes, spacings
 from regcore.transform import AffineTransform, CompositeTransform, DenseTransform, RigidTransform, Transform
 
+_NO_SPACING = "{name}: the voxels in {file} have a spacing of 0 along an axis; correct its header or export it again"
 _NIFTI_FLOATS = ("16", "64")
 _WIDER = {np.dtype("uint16"): np.int32, np.dtype("uint32"): np.int64, np.dtype("uint64"): np.int64}
 _RIGID = (sitk.Euler2DTransform, sitk.Euler3DTransform, sitk.VersorTransform, sitk.VersorRigid3DTransform)
@@ -201,6 +202,8 @@ def _read(path: Path, name: str) -> sitk.Image:
     except RuntimeError as error:
         if "orthonormal" in str(error):
             sentence = f"{name}: the axes in {path.name} are sheared or not of unit length; resample it first"
+        elif "Zero-valued spacing" in str(error):
+            sentence = _NO_SPACING.format(name=name, file=path.name)
         else:
             sentence = f"{name}: {path.name} is not an image that can be read (NIfTI, NRRD, MetaImage, DICOM folder)"
         raise ValueError(sentence) from error
@@ -210,7 +213,9 @@ def _read(path: Path, name: str) -> sitk.Image:
 
 
 def _check_nifti(path: Path, source: sitk.Image, name: str) -> None:
-    """ITK fills a truncated NIfTI file with zeros, and NaN too, and says nothing; other formats it refuses or keeps."""
+    """ITK fills a truncated NIfTI file with zeros, makes NaN 0 and a spacing of 0 one of 1, and says nothing."""
+    if 0 in spacings(path, source.GetDimension()):
+        raise ValueError(_NO_SPACING.format(name=name, file=path.name))
     bits, offset = int(source.GetMetaData("bitpix")), int(float(source.GetMetaData("vox_offset")))
     if not holds_bytes(path, offset + source.GetNumberOfPixels() * bits // 8):
         raise ValueError(f"{name}: {path.name} ends before its last voxel; copy or download it again")

@@ -11,7 +11,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 
-from regcore.checks import check_inputs, check_model, choose_device
+from regcore.checks import check_inputs, check_model, check_overlap, choose_device
 from regcore.field import DisplacementField, from_voxels
 from regcore.grid import Grid
 from regcore.image import Image, Reorientation
@@ -133,9 +133,11 @@ def register(
     settings = settings or Settings()
     device = choose_device(settings.device)
     check_model(settings.model, inputs.fixed.dim)
+    check_inputs(inputs)
     rigid = is_rigid(settings.model)
     kinds = settings.init or usual_start(inputs, rigid)
-    check_inputs(inputs, needs_overlap(kinds, start))
+    if needs_overlap(kinds, start):
+        check_overlap(inputs)
     stages = Stages(_shares(settings), progress, cancelled)
     upright, note = inputs.upright().with_seen_parts()
     grid = registration_grid(upright.fixed.grid)

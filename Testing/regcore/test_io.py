@@ -13,6 +13,7 @@ import torch
 
 from regcore.grid import Grid
 from regcore.image import Image
+from regcore.integrity import spacings
 from regcore.io import (
     from_sitk,
     read_image,
@@ -365,3 +366,17 @@ def test_itk_can_be_silenced() -> None:
         assert not sitk.ProcessObject.GetGlobalWarningDisplay()
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(before)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_spacing_is_read_from_either_nifti_header(tmp_path, version, order):
+    size = 348 if version == 1 else 540
+    header = bytearray(size)
+    header[:4] = np.array([size], f"{order}i4").tobytes()
+    kind, offset = (f"{order}f4", 76) if version == 1 else (f"{order}f8", 104)
+    values = np.array([1, 0.5, 0.75, 0, 9], kind).tobytes()
+    header[offset : offset + len(values)] = values
+    path = tmp_path / "header.nii"
+    path.write_bytes(header)
+    assert spacings(path, 3) == [0.5, 0.75, 0.0]

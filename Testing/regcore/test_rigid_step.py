@@ -84,7 +84,7 @@ def test_doubtful_glands_are_said(use):
     cut = rigid_step(Inputs(*pair, fixed_gland=gland((15, 0, 0))), "attention-reg", IDENTITY)
     assert "touches the border" in cut.warnings[0]
     small = rigid_step(Inputs(*pair, fixed_gland=gland((0, 0, 0), 4.0)), "attention-reg", IDENTITY)
-    assert "9 x 9 x 9 mm, unlikely for a prostate" in small.warnings[0]
+    assert "8 x 8 x 8 mm, unlikely for a prostate" in small.warnings[0]
 
 
 def test_single_frames_and_missing_glands_are_refused(use):

@@ -147,7 +147,8 @@ def _summary(
     # A file's name, never its path: folders may carry a patient's name.
     for side, path in (("fixed", chosen.fixed), ("moving", chosen.moving)):
         cast(dict[str, object], summary[side])["file"] = path.name
-    cast(dict[str, object], summary["settings"])["init"] = Path(chosen.init).name
+    if chosen.init != "auto":
+        cast(dict[str, object], summary["settings"])["init"] = Path(chosen.init).name
     return summary
 
 

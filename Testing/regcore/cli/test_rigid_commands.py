@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -139,13 +140,32 @@ def test_bad_glands_are_one_sentence(pair, tmp_path, capsys):
 
 def test_frames_and_flat_spacing_are_one_sentence(pair, tmp_path, capsys):
     volume = sitk.ReadImage(str(pair / "moving.nii.gz"))
-    frame, flat = tmp_path / "frame.nii.gz", tmp_path / "flat.mha"
+    frame, flat, nifti = tmp_path / "frame.nii.gz", tmp_path / "flat.mha", tmp_path / "flat.nii"
     sitk.WriteImage(volume[:, :, 40], str(frame))
     sitk.WriteImage(volume, str(flat))
     text = flat.read_bytes()
     spacing = next(line for line in text.splitlines() if line.startswith(b"ElementSpacing"))
     flat.write_bytes(text.replace(spacing, b"ElementSpacing = 0.7 0.7 0"))
+    sitk.WriteImage(volume, str(nifti))
+    header = bytearray(nifti.read_bytes())
+    header[88:92] = struct.pack("<f", 0.0)  # pixdim[3]
+    nifti.write_bytes(header)
     fixed = pair / "fixed.nii.gz"
-    for moving, words in ((frame, "2D"), (flat, "spacing")):
+    for moving, words in ((frame, "2D"), (flat, "spacing of 0"), (nifti, "spacing of 0")):
         code = run("register", fixed, moving, "-o", tmp_path / "out", "--model", "attention-reg-small", "-q")
         assert words in refused(capsys, code)
+
+
+def test_storage_and_orientation_do_not_change_the_answer(registered, pair, tmp_path):
+    """The same ultrasound, its axes permuted and flipped, gives the same transform."""
+    turned = sitk.Flip(sitk.PermuteAxes(sitk.ReadImage(str(pair / "moving.nii.gz")), (2, 0, 1)), (True, False, True))
+    sitk.WriteImage(turned, str(tmp_path / "turned.nii.gz"))
+    labels = f"--fixed-labels={pair / 'fixed_labels.nii.gz'}"
+    images = (pair / "fixed.nii.gz", tmp_path / "turned.nii.gz")
+    model = ("--model", "attention-reg-small", "--weights", pair, GLAND, "-q")
+    assert run("register", *images, "-o", tmp_path / "out", *model, labels) == 0
+    one, other = (
+        np.array(sitk.ReadTransform(str(folder / "transform.h5")).TransformPoint((5.0, 9.0, -30.0)))
+        for folder in (registered, tmp_path / "out")
+    )
+    assert np.abs(one - other).max() < 1e-3
