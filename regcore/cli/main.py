@@ -12,11 +12,11 @@ from jsonargparse import ArgumentParser
 
 from regcore import __version__
 from regcore.checks import DeviceError
-from regcore.cli import apply, models, phantom, register
+from regcore.cli import apply, explain, models, phantom, register
 from regcore.io import silence_itk
 from regcore.progress import Cancelled
 
-_COMMANDS = {"register": register, "apply": apply, "models": models, "phantom": phantom}
+_COMMANDS = {"register": register, "apply": apply, "explain": explain, "models": models, "phantom": phantom}
 # Numbers of mallopt(3).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _BAD_INPUT, _NO_DEVICE, _CANCELLED = 2, 3, 4
