@@ -26,7 +26,8 @@ from regcore.warp import resample, warp
 _LONG_SIDE = 340  # pixels
 _BAR_MM = 10
 _GLAND, _CROSS = "#4fe0c4", "#ffffff"
-_STRONGEST = 0.75  # share of the colour where a map is 1
+_WAYS = (("right of", "left of"), ("anterior to", "posterior to"), ("inferior to", "superior to"))
+_OPAQUE = 0.75  # share of the colour where a map is 1
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,9 @@ def write_explanation(folder: Path, summary: Mapping[str, Any], found: Explanati
 
 
 def draw_maps(found: Explanation, inputs: Inputs) -> Iterator[PlaneViews]:
-    """Yield both Grad-CAM maps over their images in three planes through the middle of the crop."""
+    """Yield both Grad-CAM maps over their images in three planes that show much of both and of the gland."""
     fixed, moving = _shown(inputs)
-    for cut in _cuts(found.crop, found.crop.centre):
+    for cut in _cuts(found.crop, _telling(found)):
         still, moved = cut.of(fixed), cut.of(moving, found.transform)
         outline = _outline(cut, inputs)
         yield _plane(
@@ -139,7 +140,30 @@ def _cuts(crop: Grid, through: Matrix) -> Iterator[_Cut]:
         middle = crop.centre + deep * (deep @ (through - crop.centre))
         origin = middle - pixel * ((size[0] - 1) / 2 * right + (size[1] - 1) / 2 * below)
         axes = np.stack([right, below, np.cross(right, below)], axis=1)
-        yield _Cut(name, sides, Grid.of(size, (pixel,) * 3, origin.tolist(), axes), normal)
+        yield _Cut(
+            _placed(name, normal, crop, through), sides, Grid.of(size, (pixel,) * 3, origin.tolist(), axes), normal
+        )
+
+
+def _placed(name: str, normal: int, crop: Grid, through: Matrix) -> str:
+    """Say how far a plane lies from the middle of the crop, which is the gland's."""
+    along = float(crop.axes[:, normal] @ (through - crop.centre)) * float(np.sign(crop.axes[normal, normal]))
+    way = _WAYS[normal][int(along > 0)]
+    return f"{name}, {abs(along):.0f} mm {way} the gland's middle" if abs(along) >= 0.5 else name
+
+
+def _telling(found: Explanation) -> Matrix:
+    """Return the point (mm) where the axial, coronal and sagittal plane meet that show much of maps and gland.
+
+    The strongest planes alone often lie at the crop's border, far from anything a reader knows.
+    """
+    both = found.fixed.data + found.moving.data
+    if not bool(both.any()):
+        return found.crop.centre
+    lines = [
+        [part.sum(dim=[a for a in range(3) if a != axis]) for part in (both, found.gland.data)] for axis in range(3)
+    ]
+    return found.crop.to_world([int((share * organ).argmax()) for share, organ in reversed(lines)])
 
 
 def _over(image: NDArray, share: NDArray | None = None) -> Picture:
@@ -148,7 +172,7 @@ def _over(image: NDArray, share: NDArray | None = None) -> Picture:
     if share is None:
         return background
     colour = coloured(0.25 + 0.75 * share, HEAT)  # the table begins in black, which would hide the image
-    weight = _STRONGEST * np.sqrt(np.clip(share, 0, 1))[..., None]
+    weight = _OPAQUE * np.sqrt(np.clip(share, 0, 1))[..., None]
     return np.asarray(np.rint((1 - weight) * background + weight * colour), dtype=np.uint8)
 
 
