@@ -16,7 +16,6 @@ from torch import Tensor
 
 from regcore.data.misalignment import misalign
 from regcore.data.rigid_cases import RigidCase
-from regcore.frames import Frame
 from regcore.models.base import FixedInput
 from regcore.ops.rigid import rigid_inverse, rigid_matrix
 from regcore.ops.sampling import sample
@@ -137,7 +136,7 @@ class RigidSampler:
         stretch = 1 + variety.scale * (2 * self._uniform(3) - 1).double()
         if variety.mirror and float(self._uniform(1)) < 0.5:
             stretch[0] = -stretch[0]
-        linear = torch.as_tensor(Frame.of(case.fixed.grid).axes) @ linear * stretch
+        linear = torch.as_tensor(case.fixed.grid.axes) @ linear * stretch
         back = torch.linalg.inv(linear)
         whole = torch.as_tensor(case.surface) @ back.T
         low, high = whole.amin(dim=0), whole.amax(dim=0)

@@ -22,7 +22,7 @@ STILL = Variety((1.6, 1.6), 0.0, 0.0, 0.0, 0.0, 0.0, False, 0.0)
 
 @pytest.fixture(scope="module", params=[("rotated", "mirrored"), ("mirrored", "flipped"), ("plain", "rotated")])
 def case(request, awkward_grids):
-    """An organ on rotated, anisotropic, left-handed and offset grids."""
+    """An organ on rotated, anisotropic and offset grids."""
     return organ_case(*(awkward_grids[name] for name in request.param))
 
 
