@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--cases", default="0-15", help="numbers to learn from (default: %(default)s)")
     made.add_argument("--validation", default="16-19", help="numbers to look at, or none (default: %(default)s)")
     made.add_argument("--steps", default="3000,1500", help="of stage 1 and stage 2 (default: %(default)s)")
+    made.add_argument("--start", choices=list_models(kind="rigid"), help="trained model to begin with; default: none")
     made.add_argument("--seed", type=int, default=1, help="of weights and samples (default: %(default)s)")
     made.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     made.add_argument("--threads", type=int, default=None, help="of the processor (default: as torch decides)")
@@ -54,7 +55,7 @@ def read_job(chosen: argparse.Namespace) -> Job:
     if chosen.threads is not None and chosen.threads < 1:
         raise ValueError(f"threads: expected 1 or more, got {chosen.threads}")
     read, looked_at = (read_cases(chosen.data, [f"case{n:02d}" for n in group]) for group in (cases, validation))
-    return Job(chosen.model, read, looked_at, steps, chosen.seed, chosen.output, device)
+    return Job(chosen.model, read, looked_at, steps, chosen.seed, chosen.output, device, chosen.start)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

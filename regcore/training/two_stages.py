@@ -17,6 +17,7 @@ from regcore.data.rigid_cases import RigidCase
 from regcore.models import save_model
 from regcore.models.base import RigidModel
 from regcore.training.rigid import Progress, RigidTraining, fit_rigid
+from regcore.weights import load_trained, weight_files
 
 _STARTS_MM = ((0.0, 20.0), (0.0, 8.0))
 _RATES = (1e-3, 5e-4)
@@ -35,6 +36,8 @@ class Job:
         output: folder, made if need be; gets ``MODEL.stage1.safetensors``, ``MODEL.stage2.safetensors`` and a
             checkpoint of each.
         device: where the networks run.
+        start: trained model of the same input size whose stage 1 is begun with, such as the label variant for the
+            image variant: it has learned the ultrasound; None: new weights.
     """
 
     model: str
@@ -44,6 +47,7 @@ class Job:
     seed: int
     output: Path
     device: torch.device
+    start: str | None = None
 
     def stages(self) -> list[RigidTraining]:
         """Return how the two stages are fitted."""
@@ -75,11 +79,22 @@ def fit_stages(job: Job, say: Callable[[str], None]) -> list[Path]:
     except OSError as error:
         raise ValueError(f"output: the folder {job.output} cannot be made: {error.strerror or error}") from error
     paths: list[Path] = []
-    model: RigidModel | None = None
+    model = _start(job)
     for number, training in enumerate(stages, start=1):
         paths.append(job.output / f"{job.model}.stage{number}.safetensors")
         model = _fit(job, training, paths[-1], model, say)
     return paths
+
+
+def _start(job: Job) -> RigidModel | None:
+    """Return the trained network that stage 1 begins with: from the output folder, else one that is shipped."""
+    if job.start is None:
+        return None
+    folder = job.output if weight_files(job.start, job.output) else None
+    model = load_trained(job.start, folder).networks[0]
+    if not isinstance(model, RigidModel):
+        raise ValueError(f"start: {job.start} does not find a rigid transform")
+    return model
 
 
 def _fit(
@@ -116,6 +131,7 @@ def _summary(job: Job, training: RigidTraining, last: Progress) -> dict[str, obj
         "steps": last.step,
         "seconds": round(last.seconds, 1),
         "device": job.device.type,
+        "start": job.start,
         "torch": torch.__version__,
         "options": asdict(training),
     }
