@@ -36,8 +36,8 @@ class Job:
         output: folder, made if need be; gets ``MODEL.stage1.safetensors``, ``MODEL.stage2.safetensors`` and a
             checkpoint of each.
         device: where the networks run.
-        start: trained model of the same input size whose stage 1 is begun with, such as the label variant for the
-            image variant: it has learned the ultrasound; None: new weights.
+        start: trained model of the same input size that each stage begins with, such as the label variant for the
+            image variant: it has learned the ultrasound. None: new weights, and stage 2 begins with those of stage 1.
     """
 
     model: str
@@ -79,19 +79,19 @@ def fit_stages(job: Job, say: Callable[[str], None]) -> list[Path]:
     except OSError as error:
         raise ValueError(f"output: the folder {job.output} cannot be made: {error.strerror or error}") from error
     paths: list[Path] = []
-    model = _start(job)
+    model: RigidModel | None = None
     for number, training in enumerate(stages, start=1):
         paths.append(job.output / f"{job.model}.stage{number}.safetensors")
-        model = _fit(job, training, paths[-1], model, say)
+        model = _fit(job, training, paths[-1], _start(job, number) or model, say)
     return paths
 
 
-def _start(job: Job) -> RigidModel | None:
-    """Return the trained network that stage 1 begins with: from the output folder, else one that is shipped."""
+def _start(job: Job, stage: int) -> RigidModel | None:
+    """Return the trained network that a stage begins with: from the output folder, else one that is shipped."""
     if job.start is None:
         return None
-    folder = job.output if weight_files(job.start, job.output) else None
-    model = load_trained(job.start, folder).networks[0]
+    networks = load_trained(job.start, job.output if weight_files(job.start, job.output) else None).networks
+    model = networks[min(stage, len(networks)) - 1]
     if not isinstance(model, RigidModel):
         raise ValueError(f"start: {job.start} does not find a rigid transform")
     return model
