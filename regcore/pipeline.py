@@ -139,7 +139,9 @@ def register(
     if needs_overlap(kinds, start):
         check_overlap(inputs)
     stages = Stages(_shares(settings), progress, cancelled)
-    upright, note = inputs.upright().with_seen_parts()
+    upright, note = inputs.upright(), None
+    if not rigid or {"rigid", "affine"} & set(kinds):
+        upright, note = upright.with_seen_parts()
     grid = registration_grid(upright.fixed.grid)
 
     with stages.stage("initial transform") as report:

@@ -49,6 +49,7 @@ def write_report(
         zip=zip,
         title=_title(summary),
         summary=summary,
+        weights=", ".join(f"{file} ({digest[:8]})" for file, digest in (summary.get("weights") or {}).items()),
         cards=_cards(summary),
         warnings=summary.get("warnings") or [],
         planes=list(draw(fixed, moving_before, warped, determinant, field)),

@@ -21,7 +21,7 @@ GRID = Grid.of((40, 48, 30), (1.0, 1.0, 2.0), (-20, -24, -30))
 SUMMARY = {
     "version": "0.1.0",
     "model": "pan",
-    "weights": None,
+    "weights": {"net.stage1.safetensors": "0123456789abcdef"},
     "device": "cpu",
     "similarity": {"name": "ncc", "before": 0.612, "after": 0.934},
     "folding_percent": 0.00002,
@@ -34,6 +34,8 @@ SUMMARY = {
     "dsc": {"before": {"1": 0.4}, "after": {"1": 0.811, "7": None}, "mean_before": 0.4, "mean_after": 0.811},
     "hd95_mm": {"1": 2.24, "7": None},
     "assd_mm": {"1": 0.66, "7": None},
+    "sre_mm": {"before": 9.21, "initial": 4.4, "after": 2.68, "reference": "alignment of the glands"},
+    "spread_mm": 0.74,
     "tre_mm": {"before": {"mean": 5.1, "max": 9.0}, "after": {"mean": 0.87, "max": 2.2}},
     "settings": {"init": ["affine"], "refine": None, "smooth": True},
     "warnings": ["look <here>"],
@@ -193,6 +195,12 @@ def test_figures_and_texts_are_shown_and_escaped(tmp_path):
     assert "<img onerror" not in page
     assert "JANE" not in page, "folders may hold names of patients"
     assert page.index("research use only") > 0
+
+
+def test_rigid_figures_and_weights_are_shown(tmp_path):
+    page = _write(tmp_path, _scene(GRID, (0.0, 0.0, 0.0)), SUMMARY)
+    for text in ("9.21 → 2.68", "against the alignment of the glands", "0.74", "net.stage1.safetensors (01234567)"):
+        assert text in page
 
 
 @pytest.mark.parametrize(
