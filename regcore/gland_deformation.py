@@ -28,7 +28,7 @@ from regcore.transform import AffineTransform, CompositeTransform, DenseTransfor
 
 _SD_MM = 3.0
 _REACH_MM = 40.0
-_POINTS = 300  # per surface
+_PATCH_MM = 5.0  # the outlines within a box of this side say one thing
 _ROUNDS = 3  # the distance maps bend: the system is set up anew at what was found
 _SPACING_MM = 4.0  # of the field, which is far smoother
 _LEAST_VOLUME = 0.3  # a voxel may shrink to this part
@@ -109,10 +109,16 @@ def _kernel(these: Tensor, others: Tensor) -> Tensor:
 
 
 def _some(surface: GlandSurface) -> tuple[Tensor, Tensor]:
-    """Return some points of a surface, spread over it, and their shares of it."""
-    step = max(1, len(surface.points) // _POINTS)
-    shares = surface.weights[::step]
-    return surface.points[::step], shares / shares.sum()
+    """Return a point for each patch of a surface, the mean of its points, and its share of the surface.
+
+    Every nth point would not do: where n suits the mask's rows, whole regions are left out.
+    """
+    patches = (surface.points / _PATCH_MM).floor().long()
+    patch = torch.unique(patches, dim=0, return_inverse=True)[1]
+    shares = torch.zeros(int(patch.max()) + 1, dtype=torch.float64).index_add_(0, patch, surface.weights)
+    sums = torch.zeros(len(shares), 3, dtype=torch.float64)
+    sums.index_add_(0, patch, surface.points * surface.weights[:, None])
+    return sums / shares[:, None], shares
 
 
 def _grid_around(points: Tensor, like: Grid) -> Grid:
