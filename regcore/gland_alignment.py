@@ -71,8 +71,8 @@ def align_glands(
         cancelled: asked before each start.
 
     Raises:
-        ValueError: a mask that is empty, not finite, not 3D or without a border, landmarks that do not pair up, or a
-            deviation that is not positive.
+        ValueError: a mask that is empty, not finite, not a volume, too thin or without a border, landmarks that do not
+            pair up, a start that is not 3D, or a deviation that is not positive.
         Cancelled: ``cancelled`` returned true.
     """
     if not (np.isfinite(rotation_sd_deg) and rotation_sd_deg > 0):

@@ -62,8 +62,8 @@ def deform_glands(fixed_gland: Image, moving_gland: Image, rigid: AffineTransfor
         A field around the fixed organ, without folds and 0 at its border, and then ``rigid``.
 
     Raises:
-        ValueError: a mask that is empty, not finite, not 3D or without a border, or a transform that is not 3D or far
-            from aligning them.
+        ValueError: a mask that is empty, not finite, not a volume, too thin or without a border, or a transform that
+            is not 3D or far from aligning them.
     """
     if rigid.dim != 3:
         raise ValueError(f"rigid: expected a 3D transform, got a {rigid.dim}D one")

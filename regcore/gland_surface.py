@@ -70,7 +70,7 @@ class GlandSurface:
             name: of the argument, for messages.
 
         Raises:
-            ValueError: the mask is not 3D, not finite, empty, without a border, or too thin.
+            ValueError: the mask is not a volume, not finite, empty, without a border, or too thin.
         """
         inside = _inside(gland, name)
         extent = _extent(inside)
