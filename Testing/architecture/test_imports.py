@@ -18,7 +18,7 @@ LAYERS = [
     {"losses", "metrics", "models", "forces"},
     {"preprocess", "affine", "refine", "greedy", "padding", "crop", "weights"},
     {"gland_surface", "gland_fit", "gland_alignment", "gland_deformation"},
-    {"rigid", "organ_search", "rigid_step", "rigid_refine", "start"},
+    {"rigid", "organ_search", "rigid_step", "rigid_view", "rigid_fit", "rigid_refine", "start"},
     {"pipeline", "data", "training", "report", "report_pictures", "checks", "stages", "summary", "outputs"},
     {"explain", "explanation", "explain_report"},
     {"cli", "worker"},
