@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,15 +12,28 @@ import torch
 from regcore.frames import Frame
 from regcore.grid import Matrix
 from regcore.image import Image
+from regcore.metrics.registration_error import surface_points
 from regcore.models.base import RigidModel
 from regcore.progress import CancelCheck
 from regcore.rigid import register_rigid
 from regcore.transform import AffineTransform
 
 _USUAL_SIDES_MM = (34.0, 28.0, 31.0)  # mean of the glands the networks learned from
-_STEP_MM = 10.0
+_STEP_MM = 8.0
 _STEPS = (-1, 0, 1)
-_MEMBERS = 4
+_MOST_POINTS = 300
+
+
+class FoundOrgan(NamedTuple):
+    """Where to look.
+
+    Attributes:
+        gland: an ellipsoid of a usual gland's size on the fixed grid, 1 inside.
+        spread_mm: how far results lie from each other when other centres of the lattice are looked at.
+    """
+
+    gland: Image
+    spread_mm: float
 
 
 def find_organ(
@@ -30,15 +44,15 @@ def find_organ(
     device: torch.device | str = "cpu",
     report: Callable[[float, str], None] | None = None,
     cancelled: CancelCheck | None = None,
-) -> Image:
-    """Return an ellipsoid of a usual gland's size, on the fixed grid, where the networks agree best.
+) -> FoundOrgan:
+    """Look around each centre of a coarse lattice and keep the one whose result the others agree with most.
 
-    Centres on a coarse lattice about the middle of the fixed volume are tried in turn; at each a small ensemble runs,
-    and the one whose members end closest together wins.
+    The networks expect a crop on the gland: where they are shown another place they pull the moving content towards
+    it, each place to another side, so the results of wrong centres lie around that of a right one.
 
     Args:
         networks: see `regcore.rigid.register_rigid`.
-        fixed: 3D.
+        fixed: 3D, with the organ not far from its middle.
         moving: 3D.
         start: fixed to moving points.
         device: where the networks run.
@@ -46,7 +60,8 @@ def find_organ(
         cancelled: asked at each centre.
     """
     axes, middle = Frame.of(fixed.grid).axes, fixed.grid.centre
-    best, least = usual_gland(fixed, middle), np.inf
+    glands, ends = [], []
+    surface: Matrix | None = None
     offsets = list(itertools.product(_STEPS, repeat=3))
     for number, offset in enumerate(offsets):
         if report is not None:
@@ -54,13 +69,16 @@ def find_organ(
         gland = usual_gland(fixed, middle + axes @ (np.asarray(offset) * _STEP_MM))
         if not bool(gland.data.any()):
             continue
-        found = register_rigid(
-            networks, fixed, moving, gland, start, ensemble=_MEMBERS, device=device, cancelled=cancelled
-        )
-        assert found.spread_mm is not None
-        if found.spread_mm < least:
-            best, least = gland, found.spread_mm
-    return best
+        found = register_rigid(networks, fixed, moving, gland, start, device=device, cancelled=cancelled)
+        if surface is None:
+            points = surface_points(usual_gland(fixed, middle))
+            surface = points[:: max(1, len(points) // _MOST_POINTS)]
+        glands.append(gland)
+        ends.append(found.transform(surface))
+    there = np.stack(ends)
+    apart = np.linalg.norm(there[:, None] - there[None], axis=-1).mean(axis=-1)
+    best = int(apart.mean(axis=1).argmin())
+    return FoundOrgan(glands[best], float(np.sqrt(np.square(apart[best]).mean())))
 
 
 def usual_gland(fixed: Image, centre: Matrix) -> Image:

@@ -21,14 +21,15 @@ from regcore.models import RegistrationModel, model_info
 from regcore.preprocess import Inputs, Pair, dense_on, displacement_from, intensity_floor, make_pair, registration_grid
 from regcore.progress import CancelCheck, Progress
 from regcore.refine import RefineOptions, refine
-from regcore.rigid_step import RigidStep, is_rigid, linear_start, rigid_step
+from regcore.rigid_refine import RigidRefinement
+from regcore.rigid_step import RigidStep, is_rigid, linear_start, refined_step, rigid_step
 from regcore.stages import Stages
 from regcore.start import StartKind, bring_together, needs_overlap, usual_start
 from regcore.transform import CompositeTransform, DenseTransform, Transform
 from regcore.warp import warp
 from regcore.weights import load_trained
 
-Similarity = Literal["auto", "lncc", "mind"]
+Similarity = Literal["auto", "lncc", "mind", "mi"]
 Report = Callable[[float, str], None]
 
 _LARGE_FOR_MIND = 1_500_000  # voxels from which its many channels stop at half size
@@ -45,8 +46,9 @@ class Settings:
     Attributes:
         model: a name of `regcore.models.list_models`, or ``none``: initial transform and refinement alone.
         init: how the volumes are brought together first, one step after the other; None: as suits the model.
-        refine: iterations on the pair itself: None the default budget, 0 none.
-        similarity: what refinement compares: ``lncc`` within a modality, ``mind`` across, ``auto`` by correlation.
+        refine: iterations on the pair itself: None the default budget, 0 none; of a rigid model it is on or off.
+        similarity: what refinement compares: ``lncc`` within a modality, ``mind`` across, ``auto`` by correlation; of
+            a rigid model ``mind``, unless ``mi``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         inverse: also work out the way back.
         seed: of the weights of a model that has none on file, and of the ensemble.
@@ -85,6 +87,7 @@ class Registration:
         metric: what refinement compared: ``lncc``, ``mind`` or ``none``.
         weights: file name to SHA-256 of the trained weights that ran; empty: none did.
         network: what a rigid model found, its spread among it; None for others.
+        refinement: whether that was improved on the pair itself, and if not, why; None: it was not tried.
         device: where network and refinement ran.
         seconds: wall seconds per stage.
         warnings: sentences a user should read.
@@ -104,6 +107,7 @@ class Registration:
     metric: str = "none"
     weights: Mapping[str, str] = made_by(default_factory=dict)
     network: RigidStep | None = None
+    refinement: RigidRefinement | None = None
     device: str = ""
     seconds: Mapping[str, float] = made_by(default_factory=dict)
 
@@ -145,15 +149,16 @@ def register(
     grid = registration_grid(upright.fixed.grid)
 
     with stages.stage("initial transform") as report:
-        initial = bring_together(upright, kinds, start, report, stages.asked_to_stop)
-    found = _Found(initial, warnings=(note,) if note else ())
+        initial, sentences = bring_together(upright, kinds, start, report, stages.asked_to_stop)
+    found = _Found(initial, warnings=(*sentences, *([note] if note else [])))
     if settings.model != "none":
         with stages.stage(settings.model) as report:
             network = _rigid_network if rigid else _deformable_network
             found = network(found, upright, settings, grid, device, report, stages.asked_to_stop)
-    if settings.refine != 0 and not rigid:
+    if settings.refine != 0:
         with stages.stage("refinement") as report:
-            found = _refined(found, upright, settings, grid, device, report, stages.asked_to_stop)
+            refined = _refined_rigid if rigid else _refined
+            found = refined(found, upright, settings, grid, device, report, stages.asked_to_stop)
     with stages.stage("outputs") as report:
         transform = _assemble(found.dense, grid, inputs.fixed.grid, found.linear)
         result = _apply(inputs, transform, initial, settings.inverse, report)
@@ -163,6 +168,7 @@ def register(
         metric=found.metric,
         weights=found.weights,
         network=found.network,
+        refinement=found.refinement,
         device=str(device),
         seconds=stages.seconds,
         warnings=(*result.warnings, *found.warnings),
@@ -177,13 +183,14 @@ class _Found:
     dense: Tensor | None = None
     network: RigidStep | None = None
     weights: Mapping[str, str] = made_by(default_factory=dict)
+    refinement: RigidRefinement | None = None
     metric: str = "none"
     warnings: tuple[str, ...] = ()
 
 
 def _shares(settings: Settings) -> dict[str, float]:
     model = {settings.model: 5.0} if settings.model != "none" else {}
-    refinement = {"refinement": 6.0} if settings.refine != 0 and not is_rigid(settings.model) else {}
+    refinement = {"refinement": 6.0} if settings.refine != 0 else {}
     return {"initial transform": 2.0, **model, **refinement, "outputs": 2.0}
 
 
@@ -235,6 +242,21 @@ def _deformable_network(
     return replace(found, dense=dense, weights=trained.files, warnings=warnings)
 
 
+def _refined_rigid(
+    found: _Found,
+    inputs: Inputs,
+    settings: Settings,
+    grid: Grid,
+    device: torch.device,
+    report: Report,
+    stop: CancelCheck,
+) -> _Found:
+    assert found.network is not None
+    metric: Literal["mind", "mi"] = "mi" if settings.similarity == "mi" else "mind"
+    step, refinement = refined_step(found.network, inputs, metric, device, report, stop)
+    return replace(found, linear=step.transform, network=step, metric=metric, refinement=refinement)
+
+
 def _refined(
     found: _Found,
     inputs: Inputs,
@@ -245,6 +267,8 @@ def _refined(
     stop: CancelCheck,
 ) -> _Found:
     pair = make_pair(inputs, found.linear, grid)
+    if settings.similarity == "mi":
+        raise ValueError("similarity: mi is for rigid models; a deformable refinement takes auto, lncc or mind")
     metric = settings.similarity if settings.similarity != "auto" else _similarity_for(pair)
     dense = _refine(pair, found.dense, metric, settings.refine, device, report, stop)
     warnings = (*found.warnings, _OTHER_CONTRAST) if metric == "mind" else found.warnings

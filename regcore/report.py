@@ -80,6 +80,8 @@ def _cards(summary: Mapping[str, Any]) -> _Rows:
     surface = summary.get("sre_mm") or {}
     if _known(surface.get("after")):
         note = f"against the {surface.get('reference', 'true transform')}"
+        if _known(surface.get("reference_error_mm")):
+            note += f", itself ± {_number(surface['reference_error_mm'], 1)}"
         cards.append(("Surface error, mm", _change(surface.get("before"), surface["after"], 2), note))
     if _known(summary.get("spread_mm")):
         cards.append(("Spread, mm", _number(summary["spread_mm"], 2), "between runs from different starts"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -17,7 +17,8 @@ from regcore.models import RigidModel, model_info
 from regcore.organ_search import find_organ
 from regcore.preprocess import Inputs
 from regcore.progress import CancelCheck
-from regcore.rigid import RigidResult, register_rigid
+from regcore.rigid import register_rigid
+from regcore.rigid_refine import Metric, RigidRefinement, keep_better, refine_rigid
 from regcore.transform import AffineTransform, CompositeTransform, RigidTransform, Transform
 from regcore.weights import Trained, load_trained
 
@@ -33,7 +34,7 @@ class RigidStep:
 
     Attributes:
         transform: fixed to moving points.
-        spread_mm: see `regcore.rigid.RigidResult`.
+        spread_mm: see `regcore.rigid.RigidResult`; where the organ had to be searched for, the doubt about that too.
         model: whose weights ran, and ``weights``: file name to SHA-256.
         weights: see ``model``.
         organ: the mask that was looked at; the one given, or an ellipsoid where the search found one.
@@ -88,12 +89,12 @@ def rigid_step(
     trained = load_trained(model, weights)
     networks = _on(trained, device)
     warnings = [trained.warning] if trained.warning else []
-    gland = inputs.fixed_gland
+    gland, doubt_mm = inputs.fixed_gland, 0.0
     if gland is None:
         if networks[0].convention.fixed_input == "label":
             raise ValueError(f"fixed-labels: {model} looks at the gland's mask; pass labels with the gland as label 1")
-        gland = find_organ(networks, inputs.fixed, inputs.moving, start, device, report, cancelled)
-        warnings.append("No gland was given: where to look was searched for, which is less accurate.")
+        gland, doubt_mm = find_organ(networks, inputs.fixed, inputs.moving, start, device, report, cancelled)
+        warnings.append("No gland was given: where to look was searched for, which is less accurate; pass labels.")
     else:
         warnings += _doubts(gland, networks[0].input_size)
     if report is not None:
@@ -110,9 +111,34 @@ def rigid_step(
         device=device,
         cancelled=cancelled,
     )
-    transform, sentence = _or_labels(found, inputs)
-    warnings += [sentence] if sentence else []
-    return RigidStep(transform, found.spread_mm, trained.name, trained.files, gland, found.seconds, tuple(warnings))
+    # Not knowing where to look is part of not being sure.
+    spread = None if found.spread_mm is None else max(found.spread_mm, doubt_mm)
+    transform, sentences = _or_labels(found.transform, spread, inputs)
+    warnings += sentences
+    return RigidStep(transform, spread, trained.name, trained.files, gland, found.seconds, tuple(warnings))
+
+
+def refined_step(
+    step: RigidStep,
+    inputs: Inputs,
+    metric: Metric,
+    device: torch.device | str = "cpu",
+    report: Callable[[float, str], None] | None = None,
+    cancelled: CancelCheck | None = None,
+) -> tuple[RigidStep, RigidRefinement]:
+    """Refine a result on the pair itself, about the organ; it stays as it is where the refinement cannot be trusted."""
+    refined = refine_rigid(
+        inputs.fixed,
+        inputs.moving,
+        step.transform,
+        metric=metric,
+        region=step.organ,
+        device=device,
+        progress=report,
+        cancelled=cancelled,
+    )
+    kept = keep_better(step.transform, refined, step.spread_mm)
+    return (replace(step, transform=kept.transform) if kept.kept else step), kept
 
 
 def is_rigid(model: str) -> bool:
@@ -172,12 +198,12 @@ def _doubts(gland: Image, size: tuple[int, int, int]) -> list[str]:
     return found
 
 
-def _or_labels(found: RigidResult, inputs: Inputs) -> tuple[RigidTransform, str | None]:
+def _or_labels(transform: RigidTransform, spread_mm: float | None, inputs: Inputs) -> tuple[RigidTransform, list[str]]:
     """Return the networks' result or, where they disagree and both glands are known, the glands' alignment."""
-    if found.spread_mm is None or found.spread_mm <= UNSURE_MM:
-        return found.transform, None
-    apart = f"Runs from slightly different starts ended {found.spread_mm:.1f} mm apart"
+    if spread_mm is None or spread_mm <= UNSURE_MM:
+        return transform, []
+    apart = f"Runs from slightly different starts ended {spread_mm:.1f} mm apart"
     if inputs.fixed_gland is None or inputs.moving_gland is None:
-        return found.transform, f"{apart}: the result is not sure, look before you use it."
-    aligned = align_glands(inputs.fixed_gland, inputs.moving_gland).transform
-    return aligned, f"{apart}: the glands' outlines were aligned instead."
+        return transform, [f"{apart}: the result is not sure, look before you use it."]
+    aligned = align_glands(inputs.fixed_gland, inputs.moving_gland)
+    return aligned.transform, [f"{apart}: the glands' outlines were aligned instead.", *aligned.warnings]

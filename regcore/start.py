@@ -43,8 +43,8 @@ def bring_together(
     start: Transform | None,
     report: Callable[[float, str], None],
     cancelled: CancelCheck,
-) -> Transform:
-    """Return the initial transform, fixed to moving points, one step going on from the other.
+) -> tuple[Transform, list[str]]:
+    """Return the initial transform, fixed to moving points, one step going on from the other, and what to know of it.
 
     Args:
         inputs: the pair; ``organ`` needs the fixed gland, ``labels`` both.
@@ -56,14 +56,16 @@ def bring_together(
     Raises:
         ValueError: a step that cannot be done with this pair, in one sentence.
     """
+    warnings: list[str] = []
     for number, kind in enumerate(kinds):
 
         def share(fraction: float, message: str, number: int = number) -> None:
             report((number + fraction) / len(kinds), message)
 
-        start = _step(inputs, kind, start, share, cancelled)
+        start, sentences = _step(inputs, kind, start, share, cancelled)
+        warnings += sentences
     assert start is not None
-    return start
+    return start, warnings
 
 
 def _step(
@@ -72,17 +74,18 @@ def _step(
     start: Transform | None,
     report: Callable[[float, str], None],
     cancelled: CancelCheck,
-) -> Transform:
+) -> tuple[Transform, Sequence[str]]:
     if kind == "organ":
         if inputs.fixed_gland is None:
             raise ValueError("init: organ needs --fixed-labels with the gland as label 1")
-        return organ_start(inputs.fixed_gland, inputs.moving)
+        return organ_start(inputs.fixed_gland, inputs.moving), []
     if kind == "labels":
         if inputs.fixed_gland is None or inputs.moving_gland is None:
             raise ValueError("init: labels needs --fixed-labels and --moving-labels with the gland as label 1")
         known = start if isinstance(start, AffineTransform) else None
-        return align_glands(inputs.fixed_gland, inputs.moving_gland, start=known).transform
-    return initial_transform(
+        aligned = align_glands(inputs.fixed_gland, inputs.moving_gland, start=known)
+        return aligned.transform, aligned.warnings
+    found = initial_transform(
         inputs.fixed,
         inputs.moving,
         kind,
@@ -92,3 +95,4 @@ def _step(
         progress=report,
         cancelled=cancelled,
     )
+    return found, []

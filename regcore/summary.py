@@ -92,18 +92,21 @@ def _rigid_figures(result: Registration, inputs: Inputs, truth: Truth) -> dict[s
         figures["spread_mm"] = None if network.spread_mm is None else _finite(network.spread_mm)
         figures["network_stages"] = [round(seconds, 4) for seconds in network.seconds]
         figures["network"] = network.model
+    if result.refinement is not None:
+        figures["refinement"] = {"kept": result.refinement.kept, "reason": result.refinement.reason}
     gland = inputs.fixed_gland
     if gland is None:
         return figures
-    reference, source = truth.transform, "true transform"
+    reference, source, doubt = truth.transform, "true transform", None
     if reference is None and network is not None and inputs.moving_gland is not None:
-        reference, source = align_glands(gland, inputs.moving_gland).transform, "alignment of the glands"
+        aligned = align_glands(gland, inputs.moving_gland)
+        reference, source, doubt = aligned.transform, "alignment of the glands", aligned.error_mm
     if reference is not None:
         surface = surface_points(gland)
         identity = AffineTransform.identity(inputs.fixed.dim)
         ways = {"before": identity, "initial": result.initial, "after": result.transform}
         errors = {when: sre(surface, way, reference) for when, way in ways.items()}
-        figures["sre_mm"] = {**_rounded(errors), "reference": source}
+        figures["sre_mm"] = {**_rounded(errors), "reference": source, "reference_error_mm": doubt and _finite(doubt)}
     return figures
 
 

@@ -40,7 +40,7 @@ def pair() -> Inputs:
 
 
 def run(pair: Inputs, kinds, start=None):
-    return bring_together(pair, kinds, start, lambda fraction, message: None, lambda: False)
+    return bring_together(pair, kinds, start, lambda fraction, message: None, lambda: False)[0]
 
 
 def test_organ_goes_to_the_middle_of_the_moving_volume(pair):

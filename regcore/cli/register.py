@@ -45,7 +45,12 @@ def parser() -> ArgumentParser:
     made.add_argument(
         "--refine", type=int | None, default=None, help="iterations on the pair itself; 0 switches it off"
     )
-    made.add_argument("--similarity", type=Literal["auto", "lncc", "mind"], default="auto", help="auto: by correlation")
+    made.add_argument(
+        "--similarity",
+        type=Literal["auto", "lncc", "mind", "mi"],
+        default="auto",
+        help="auto: by correlation; mi: for rigid models",
+    )
     for side in ("fixed", "moving"):
         made.add_argument(
             f"--{side}-mask", type=Path | None, default=None, help=f"region of the {side} image that counts"
