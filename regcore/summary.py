@@ -19,8 +19,9 @@ from regcore.metrics.overlap import dsc
 from regcore.metrics.registration_error import sre, surface_points
 from regcore.metrics.regularity import folding_percent, sdlogj
 from regcore.metrics.surface import surface_distances
-from regcore.pipeline import Registration, Settings
+from regcore.pipeline import Registration
 from regcore.preprocess import Inputs
+from regcore.settings import Settings
 from regcore.transform import AffineTransform, Transform
 from regcore.warp import resample, warp
 

@@ -19,7 +19,8 @@ LAYERS = [
     {"preprocess", "affine", "refine", "greedy", "padding", "crop", "weights"},
     {"gland_surface", "gland_fit", "gland_alignment", "gland_deformation"},
     {"rigid", "organ_search", "rigid_step", "rigid_view", "rigid_fit", "rigid_refine", "start"},
-    {"pipeline", "data", "training", "report", "report_pictures", "checks", "stages", "summary", "outputs"},
+    {"settings", "steps", "pipeline", "data", "training", "checks", "stages"},
+    {"report", "report_pictures", "summary", "outputs"},
     {"explain", "explanation", "explain_report"},
     {"cli", "worker"},
 ]

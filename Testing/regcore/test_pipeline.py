@@ -7,9 +7,10 @@ from regcore.checks import DeviceError, choose_device
 from regcore.grid import Grid
 from regcore.image import Image, Reorientation
 from regcore.io import to_sitk, transform_to_sitk
-from regcore.pipeline import Settings, register
+from regcore.pipeline import register
 from regcore.preprocess import Inputs, registration_grid
 from regcore.progress import Cancelled
+from regcore.settings import Settings
 from regcore.transform import AffineTransform, RigidTransform, Transform
 
 from .pairs import blobs_at, centred_grid

@@ -14,10 +14,11 @@ from regcore.image import Image
 from regcore.io import read_image, read_labels, read_transform
 from regcore.landmarks import Landmarks, read_landmarks
 from regcore.outputs import Targets, staged, write_registration, write_targets
-from regcore.pipeline import Registration, Settings, register
+from regcore.pipeline import Registration, register
 from regcore.preprocess import Inputs, gland_of
 from regcore.procrustes import landmark_transform
 from regcore.rigid_step import is_rigid
+from regcore.settings import Settings
 from regcore.start import START_KINDS, StartKind
 from regcore.summary import Truth, summarise
 from regcore.transform import Transform
