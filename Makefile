@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 DEMO := demo
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-prostate clean
 
 demo: .venv/demo
 	$(BIN)/regcore phantom brain -o $(DEMO)/pair --seed 0
@@ -22,6 +22,9 @@ lint: .venv/test
 
 bench: .venv/demo .venv-bench/ready
 	.venv-bench/bin/python Testing/benchmarks/run_bench.py
+
+bench-prostate: .venv/demo
+	$(BIN)/python Testing/benchmarks/mri_trus.py
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }

@@ -18,6 +18,7 @@ from regcore.image import Image
 from regcore.models import RigidModel, model_info
 from regcore.rigid import register_rigid
 from regcore.rigid_refine import keep_better, refine_rigid
+from regcore.rigid_step import organ_start
 from regcore.transform import AffineTransform, RigidTransform
 from regcore.weights import load_trained
 
@@ -100,6 +101,11 @@ def trained_networks(name: str, weights: Path | None, tell: Callable[[str], None
 
 def _start(case: Case, seed: int) -> Registering:
     return Result
+
+
+def _centres(case: Case, seed: int) -> Registering:
+    """The gland's centre in the middle of the ultrasound volume: no image, no start, and not bad at all."""
+    return lambda _: Result(organ_start(case.gland, case.moving))
 
 
 def _labels(case: Case, seed: int) -> Registering:
@@ -188,6 +194,7 @@ def as_itk(image: Image) -> sitk.Image:
 
 PEERS: dict[str, Method] = {
     "start": _start,
+    "centres": _centres,
     "simpleitk-mi": _mutual_information,
     "mind-rigid": _mind,
     "labels": _labels,
