@@ -40,7 +40,9 @@ class RigidResult:
 
     Attributes:
         transform: fixed to moving points, about the crop's centre.
-        spread_mm: how far the members lie from their mean on the organ's surface, root mean square; None for one.
+        spread_mm: how far the members, after the last stage and after the one before, lie from the result on the
+            organ's surface, root mean square: it grows where members disagree, and where the last stage still had
+            much to correct. None for one member.
         stages: the mean after each stage, the last one is ``transform``.
         seconds: wall seconds of each stage.
         crop: where the networks looked.
@@ -99,15 +101,17 @@ def register_rigid(
     members = _perturbed(_rigid(start), crop, ensemble, seed)
     # About another centre than the crop's, a mirror would move the centre too.
     mirrored = (torch.arange(ensemble) % 2 == 1) & (first.convention.center == "crop")
-    means, seconds = [], []
+    means, seconds, recent = [], [], members
     for stage in range(count):
         if cancelled is not None and cancelled():
             raise Cancelled
         began = time.perf_counter()
-        members = _advance(networks[min(stage, len(networks) - 1)], pair, frame, members, mirrored)
+        before, members = members, _advance(networks[min(stage, len(networks) - 1)], pair, frame, members, mirrored)
+        recent = torch.cat([before, members]) if stage > 0 else members
         means.append(_mean(members, crop.centre))
         seconds.append(time.perf_counter() - began)
-    return RigidResult(means[-1], _spread(members, means[-1], surface), tuple(means), tuple(seconds), crop)
+    spread = _spread(recent, means[-1], surface) if ensemble > 1 else None
+    return RigidResult(means[-1], spread, tuple(means), tuple(seconds), crop)
 
 
 def rotation_frame(crop: Grid, fixed: Grid, center: str) -> Tensor:
@@ -161,9 +165,7 @@ def _mean(members: Tensor, centre: Matrix) -> RigidTransform:
     return RigidTransform(nearest_rotation(average[:3, :3]), moved - centre, centre)
 
 
-def _spread(members: Tensor, mean: RigidTransform, surface: Matrix) -> float | None:
-    if len(members) == 1:
-        return None
+def _spread(members: Tensor, mean: RigidTransform, surface: Matrix) -> float:
     there = members.numpy()[:, :3, :3] @ surface.T + members.numpy()[:, :3, 3:]
     apart = np.linalg.norm(there - mean(surface).T, axis=1)
     return float(np.sqrt(np.square(apart.mean(axis=1)).mean()))
