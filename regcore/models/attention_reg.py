@@ -158,7 +158,8 @@ _PAPER = "Song et al.: Cross-modal Attention for MRI and Ultrasound Volume Regis
 
 
 def _info(name: str, size: tuple[int, int, int]) -> ModelInfo:
-    return ModelInfo(name, "rigid", (3,), _PAPER, default_spacing_mm=0.7 * 96 / size[-1], size_multiple=1)
+    spacing = 0.7 if size == _PAPER_SIZE else 1.4  # in the plane, of a crop about a gland of usual size
+    return ModelInfo(name, "rigid", (3,), _PAPER, default_spacing_mm=spacing, size_multiple=1)
 
 
 @register_model(_info("attention-reg", _PAPER_SIZE))
