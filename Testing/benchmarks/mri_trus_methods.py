@@ -86,6 +86,7 @@ def find_methods(
         for stages in (1, 2):
             found[f"{name} x{stages}"] = partial(_network, networks, stages, 1)
             found[f"{name} x{stages}, ensemble"] = partial(_network, networks, stages, ensemble)
+        found[f"{name} x2, ensemble, from centres"] = partial(_from_centres, networks, ensemble)
         if networks[0].convention.fixed_input == "image":
             found[f"{name} x2, ensemble + refine"] = partial(_refined, networks, ensemble)
     return found
@@ -135,6 +136,12 @@ def _network(networks: Sequence[RigidModel], stages: int, ensemble: int, case: C
         return Result(found.transform, found.spread_mm)
 
     return register
+
+
+def _from_centres(networks: Sequence[RigidModel], ensemble: int, case: Case, seed: int) -> Registering:
+    """As `regcore register` does when no start is known: it does not matter which start was given."""
+    network = _network(networks, 2, ensemble, case, seed)
+    return lambda _: network(organ_start(case.gland, case.moving))
 
 
 def _refined(networks: Sequence[RigidModel], ensemble: int, case: Case, seed: int) -> Registering:

@@ -129,7 +129,7 @@ def test_the_whole_command(bench, data_folder, tmp_path, capsys, monkeypatch) ->
     record = json.loads(file.read_text())
     names = list(record["outcomes"]["case03"])
     assert [name.removeprefix("attention-reg-small ") for name in names] == [
-        "start", "x1", "x1, ensemble", "x2", "x2, ensemble", "x2, ensemble + refine"
+        "start", "x1", "x1, ensemble", "x2", "x2, ensemble", "x2, ensemble, from centres", "x2, ensemble + refine"
     ]  # fmt: skip
     assert len({of[0]["start_mm"] for of in record["outcomes"]["case03"].values()}) == 1
     printed = capsys.readouterr().out
