@@ -193,7 +193,8 @@ def _spread_and_error(outcomes: dict[str, dict[str, list[Outcome]]]) -> dict[str
     for name in next(iter(outcomes.values())):
         many = [one for of in outcomes.values() for one in of[name]]
         sure = [one for one in many if one.spread_mm is not None]
-        if sure:
+        # A method that does not look at the start has one result per case: too few to rank.
+        if len({round(one.result_mm, 6) for one in sure}) > len(outcomes):
             found[name] = spearman([float(one.spread_mm or 0) for one in sure], [one.result_mm for one in sure])
             spread = statistics.fmean(one.spread_mm or 0 for one in sure)
             print(f"{name}: spread {spread:.2f} mm, Spearman correlation with the error {found[name]:.2f}")
