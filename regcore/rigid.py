@@ -32,6 +32,7 @@ _PERTURBATION = (2.0, 2.0, 2.0, 3.0, 3.0, 3.0)  # mm and degrees, of the ensembl
 _MIRROR = (-1.0, 1.0, 1.0, 1.0, -1.0, -1.0)  # what a left-right mirror does to the six parameters
 _CROPS_AT_ONCE = 1_000_000  # voxels given to the network together
 _MOST_POINTS = 2000
+_ROUNDED = 1e-3  # in a matrix written with few digits
 
 
 @dataclass(frozen=True)
@@ -176,9 +177,10 @@ def _some(points: Matrix) -> Matrix:
 
 
 def _rigid(start: AffineTransform) -> RigidTransform:
-    try:
-        return RigidTransform(start.matrix, start.translation, start.centre)
-    except ValueError:
+    """Return ``start`` as a rigid map; files round their numbers, so a matrix close to a rotation counts as one."""
+    rotation = nearest_rotation(start.matrix)
+    if np.abs(rotation - start.matrix).max() > _ROUNDED:
         raise ValueError(
             "init: a rigid model goes on from a rigid transform and this one stretches or mirrors; use none or rigid"
-        ) from None
+        )
+    return RigidTransform(rotation, start.translation, start.centre)

@@ -171,6 +171,18 @@ def test_a_mask_on_another_grid_serves_as_well():
     assert sre(surface_points(here), results[0].transform, results[1].transform) < 0.7
 
 
+def test_a_start_written_with_few_digits_is_rigid_still():
+    fixed, moving = seen_on(FIXED["plain"]), seen_on(MOVING["plain"], _back(TRUE))
+    gland = gland_on(fixed.grid)
+    exact = RigidTransform.from_euler((3, -4, 8), (1.0, 2.0, 0.5))
+    rounded = AffineTransform.of(exact.matrix.round(4), exact.translation)
+    found = [register_rigid([Moments()], fixed, moving, gland, start) for start in (exact, rounded)]
+    assert sre(surface_points(gland), found[0].transform, found[1].transform) < 0.01
+    mirrored = AffineTransform.of(np.diag([-1.0, 1, 1]))
+    with pytest.raises(ValueError, match="stretches or mirrors"):
+        register_rigid([Moments()], fixed, moving, gland, mirrored)
+
+
 def test_what_cannot_be_done_is_said():
     fixed, moving = seen_on(FIXED["plain"]), seen_on(MOVING["plain"])
     gland = gland_on(fixed.grid)
