@@ -100,7 +100,10 @@ def _rigid_figures(result: Registration, inputs: Inputs, truth: Truth) -> dict[s
         return figures
     reference, source, doubt = truth.transform, "true transform", None
     if reference is None and network is not None and inputs.moving_gland is not None:
-        aligned = align_glands(gland, inputs.moving_gland)
+        landmarks = [
+            None if points is None else points.points for points in (truth.fixed_landmarks, truth.moving_landmarks)
+        ]
+        aligned = align_glands(gland, inputs.moving_gland, fixed_landmarks=landmarks[0], moving_landmarks=landmarks[1])
         reference, source, doubt = aligned.transform, "alignment of the glands", aligned.error_mm
     if reference is not None:
         surface = surface_points(gland)

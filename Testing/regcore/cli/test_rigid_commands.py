@@ -107,6 +107,17 @@ def test_label_network_needs_only_the_fixed_outline(pair, tmp_path):
     assert "sre_mm" not in figures
 
 
+def test_outlines_and_landmarks_are_the_reference_when_nothing_better_is_known(pair, tmp_path):
+    known = [f"--{side}-labels={pair / f'{side}_labels.nii.gz'}" for side in ("fixed", "moving")]
+    known += [f"--{side}-landmarks={pair / f'{side}_landmarks.csv'}" for side in ("fixed", "moving")]
+    assert register(pair, tmp_path / "out", *known, f"--init={pair / 'truth.h5'}", "--refine=0") == 0
+    figures = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert figures["sre_mm"]["reference"] == "alignment of the glands"
+    # The start is the truth; how far it is from the reference is the reference's own error.
+    assert figures["sre_mm"]["initial"] < 2
+    assert 0.3 < figures["sre_mm"]["reference_error_mm"] < 4
+
+
 def test_outlines_alone_register_without_a_network(pair, tmp_path):
     labels = [f"--{side}-labels={pair / f'{side}_labels.nii.gz'}" for side in ("fixed", "moving")]
     truth = f"--true-transform={pair / 'truth.h5'}"
