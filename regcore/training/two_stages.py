@@ -129,7 +129,7 @@ def _summary(job: Job, training: RigidTraining, last: Progress) -> dict[str, obj
         "validation_cases": [case.name for case in job.validation],
         "validation_sre_mm": {"start": last.start_mm, "after_one_pass": last.sre_mm} if looked else None,
         "steps": last.step,
-        "seconds": round(last.seconds, 1),
+        "seconds": round(last.seconds, 3),
         "device": job.device.type,
         "start": job.start,
         "torch": torch.__version__,
