@@ -89,7 +89,8 @@ def rigid_step(
     trained = load_trained(model, weights)
     networks = _on(trained, device)
     warnings = [trained.warning] if trained.warning else []
-    gland, doubt_mm = inputs.fixed_gland, 0.0
+    gland = inputs.fixed_gland
+    doubt_mm: float | None = None
     if gland is None:
         if networks[0].convention.fixed_input == "label":
             raise ValueError(f"fixed-labels: {model} looks at the gland's mask; pass labels with the gland as label 1")
@@ -112,7 +113,8 @@ def rigid_step(
         cancelled=cancelled,
     )
     # Not knowing where to look is part of not being sure.
-    spread = None if found.spread_mm is None else max(found.spread_mm, doubt_mm)
+    known = [value for value in (found.spread_mm, doubt_mm) if value is not None]
+    spread = max(known) if known else None
     transform, sentences = _or_labels(found.transform, spread, inputs)
     warnings += sentences
     return RigidStep(transform, spread, trained.name, trained.files, gland, found.seconds, tuple(warnings))

@@ -74,6 +74,8 @@ def test_without_a_gland_the_organ_is_searched_for(use):
     step = rigid_step(inputs, "attention-reg", IDENTITY, stages=4, report=lambda f, message: told.append(f))
     assert np.abs(step.transform((9.0, -8.0, 7.0)) - [14, -11, 9]).max() < 2
     assert "searched for" in step.warnings[0]
+    alone = rigid_step(inputs, "attention-reg", IDENTITY, stages=4, ensemble=1)
+    assert alone.spread_mm is not None  # the doubt about where to look
     assert told == sorted(told)
     assert len(told) > 20
 
