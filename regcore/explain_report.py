@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from regcore.atomic import replacing
 from regcore.explanation import Explanation
 from regcore.grid import Grid, Matrix
 from regcore.image import Image
+from regcore.page import write_page
 from regcore.png import HEAT, Picture, coloured, data_uri, grey, rgb
 from regcore.preprocess import Inputs, normalise
 from regcore.report_pictures import PlaneViews, View
@@ -65,19 +64,16 @@ def write_explanation(folder: Path, summary: Mapping[str, Any], found: Explanati
     Raises:
         ValueError: the file cannot be written.
     """
-    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
-    page = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     chosen = None if summary["voxel"] is None else inputs.fixed.grid.to_world(summary["voxel"])
-    text = page.get_template("explain.html").render(
-        zip=zip,
+    write_page(
+        folder / "explain.html",
+        "explain.html",
         summary=summary,
         maps=list(draw_maps(found, inputs)),
         attention=[] if chosen is None else list(draw_attention(found, inputs, chosen)),
         colours=", ".join(HEAT),
         gland_colour=_GLAND,
     )
-    with replacing(folder / "explain.html") as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def draw_maps(found: Explanation, inputs: Inputs) -> Iterator[PlaneViews]:

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-import jinja2
-
-from regcore.atomic import replacing
 from regcore.field import DisplacementField
 from regcore.image import Image
+from regcore.page import write_page
 from regcore.png import DIVERGING
 from regcore.report_pictures import FOLDING, draw
 
@@ -43,10 +41,9 @@ def write_report(
     Raises:
         ValueError: the file cannot be written.
     """
-    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
-    page = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    text = page.get_template("report.html").render(
-        zip=zip,
+    write_page(
+        Path(folder) / "report.html",
+        "report.html",
         title=_title(summary),
         summary=summary,
         weights=", ".join(f"{file} ({digest[:8]})" for file, digest in (summary.get("weights") or {}).items()),
@@ -61,8 +58,6 @@ def write_report(
         images=_images(summary),
         settings=[(name.replace("_", " "), _plain(value)) for name, value in (summary.get("settings") or {}).items()],
     )
-    with replacing(Path(folder) / "report.html") as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _title(summary: Mapping[str, Any]) -> str:
