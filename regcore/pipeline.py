@@ -138,7 +138,8 @@ def register(
         refinement=found.refinement,
         device=str(device),
         seconds=stages.seconds,
-        warnings=(*result.warnings, *found.warnings),
+        # Between MRI and ultrasound likeness says little; there the spread is what tells.
+        warnings=found.warnings if rigid else (*result.warnings, *found.warnings),
     )
 
 
@@ -184,7 +185,6 @@ def _apply(inputs: Inputs, transform: Transform, initial: Transform, inverse: bo
     # Correlation says nothing of images that differ in contrast: there mutual information is compared.
     name, measure = ("ncc", ncc) if ncc(fixed.data, warped.data) >= SAME_CONTRAST else ("nmi", nmi)
     similarity = {"before": measure(fixed.data, before.data), "after": measure(fixed.data, warped.data)}
-    warnings = []
-    if similarity["after"] < similarity["before"]:
-        warnings.append("The images are less alike after registration than before: look before you use it.")
-    return Registration(transform, initial, field, before, warped, determinant, back, similarity, name, tuple(warnings))
+    sentence = "The images are less alike after registration than before: look before you use it."
+    warnings = (sentence,) if similarity["after"] < similarity["before"] else ()
+    return Registration(transform, initial, field, before, warped, determinant, back, similarity, name, warnings)
