@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from regcore.frames import Frame
-from regcore.grid import Grid, Matrix
+from regcore.grid import Grid
 from regcore.image import Image
 from regcore.metrics.surface import bounding_box
 from regcore.models.base import FixedInput
-from regcore.ops.sampling import sample
+from regcore.ops.sampling import affine_coordinates, sample
 from regcore.preprocess import normalise
 from regcore.sparse import averaged
-from regcore.transform import Transform
+from regcore.transform import AffineTransform
 
 ENLARGED = 1.6  # the paper's box is 0.3 of the gland longer at either end
 
@@ -48,15 +47,10 @@ def gland_crop(gland: Image, size: tuple[int, int, int], enlarge: float = ENLARG
     axes = Frame.of(gland.grid).axes
     ends = gland.grid.to_world(np.array(list(corners))) @ axes
     low, high = ends.min(axis=0), ends.max(axis=0)
-    return crop_around(axes @ ((low + high) / 2), (high - low) * enlarge, size, axes)
-
-
-def crop_around(centre: Matrix, sides_mm: Sequence[float] | Matrix, size: tuple[int, int, int], axes: Matrix) -> Grid:
-    """Return a crop of ``size`` (z, y, x) voxels with sides (x, y, z) of ``sides_mm`` about ``centre``."""
     count = np.asarray(size[::-1])
-    spacing = np.asarray(sides_mm) / count
-    origin = centre - axes @ ((count - 1) / 2 * spacing)
-    return Grid.of(size[::-1], spacing.tolist(), origin.tolist(), axes)
+    spacing = (high - low) * enlarge / count
+    origin = axes @ ((low + high) / 2 - (count - 1) / 2 * spacing)
+    return Grid.of(count.tolist(), spacing.tolist(), origin.tolist(), axes)
 
 
 class CropPair:
@@ -79,8 +73,7 @@ class CropPair:
         else:
             shown, grid = _prepared(fixed, crop, self.device)
         self._moving, self._grid = _prepared(moving, crop, self.device)
-        self.points = crop.points().reshape(-1, 3)
-        self.fixed = self._look(shown, grid, self.points)
+        self.fixed = self._look(shown, grid, torch.eye(4, dtype=torch.float64))
 
     @property
     def side_mm(self) -> Tensor:
@@ -93,38 +86,20 @@ class CropPair:
         Returns:
             ``(N, 1, *size)``, 0 where nothing was seen.
         """
-        world = torch.as_tensor(self._grid.world_to_index) @ matrices.double().cpu()
-        step = torch.as_tensor(self.crop.index_to_world)
-        return torch.cat([self._through(matrix @ step) for matrix in world])
+        return torch.cat([self._look(self._moving, self._grid, matrix) for matrix in matrices.double().cpu()])
 
-    def moving_through(self, transform: Transform) -> Tensor:
-        """Return the moving volume as any transform shows it in the crop, ``(1, 1, *size)``."""
-        there = torch.as_tensor(transform(self.points.numpy()))
-        return self._look(self._moving, self._grid, there)
-
-    def _through(self, index_to_index: Tensor) -> Tensor:
-        """Sample by a matrix from crop indices to indices of the moving volume."""
-        matrix = index_to_index.to(self.device, torch.float32)
-        axes = [torch.arange(n, dtype=torch.float32, device=self.device) for n in self.crop.shape]
-        # One term per axis, added up by broadcasting: no table of points has to be multiplied.
-        terms = [
-            matrix[:3, 2 - axis].flip(0).view(3, 1, 1, 1) * values.view(*[-1 if a == axis else 1 for a in range(3)])
-            for axis, values in enumerate(axes)
-        ]
-        where = terms[0] + terms[1] + terms[2] + matrix[:3, 3].flip(0).view(3, 1, 1, 1)
-        return sample(self._moving, where[None])
-
-    def _look(self, data: Tensor, grid: Grid, points: Tensor) -> Tensor:
-        index = torch.as_tensor(grid.to_index(points.numpy())).to(self.device, torch.float32)
-        return sample(data, index.T.flip(0).view(1, 3, *self.crop.shape))
+    def _look(self, data: Tensor, grid: Grid, matrix: Tensor) -> Tensor:
+        """Sample a volume of ``grid`` at the crop's voxels, moved by a map of the world ``(4, 4)``."""
+        whole = torch.as_tensor(grid.world_to_index) @ matrix @ torch.as_tensor(self.crop.index_to_world)
+        return sample(data, affine_coordinates(whole, self.crop.shape, data))
 
 
 def crop_pair(
-    fixed: Image, moving: Image, gland: Image, crop: Grid, transform: Transform, fixed_input: FixedInput
+    fixed: Image, moving: Image, gland: Image, crop: Grid, transform: AffineTransform, fixed_input: FixedInput
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return what a network takes: fixed and moving crop ``(1, 1, *size)`` and the crop's sides ``(1, 3)`` (mm)."""
     pair = CropPair(gland if fixed_input == "label" else fixed, moving, crop, fixed_input)
-    return pair.fixed, pair.moving_through(transform), pair.side_mm
+    return pair.fixed, pair.moving(torch.as_tensor(transform.homogeneous)[None]), pair.side_mm
 
 
 def _prepared(image: Image, crop: Grid, device: torch.device) -> tuple[Tensor, Grid]:

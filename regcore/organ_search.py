@@ -16,12 +16,14 @@ from regcore.metrics.registration_error import surface_points
 from regcore.models.base import RigidModel
 from regcore.progress import CancelCheck
 from regcore.rigid import register_rigid
+from regcore.sparse import shrunk
 from regcore.transform import AffineTransform
 
 _USUAL_SIDES_MM = (34.0, 28.0, 31.0)  # mean of the glands the networks learned from
 _STEP_MM = 8.0
 _STEPS = (-1, 0, 1)
-_MOST_POINTS = 300
+_VOXELS = 300_000  # of either volume while searching
+_EVERY = 5  # of the surface's points are compared
 
 
 class FoundOrgan(NamedTuple):
@@ -60,25 +62,25 @@ def find_organ(
         cancelled: asked at each centre.
     """
     axes, middle = Frame.of(fixed.grid).axes, fixed.grid.centre
-    glands, ends = [], []
-    surface: Matrix | None = None
+    # Each look prepares both volumes anew: fine ones are made coarse once, before.
+    still, moved = shrunk(fixed, _VOXELS), shrunk(moving, _VOXELS)
+    surface = surface_points(usual_gland(still, middle))[::_EVERY]
+    centres, ends = [], []
     offsets = list(itertools.product(_STEPS, repeat=3))
     for number, offset in enumerate(offsets):
         if report is not None:
             report(0.5 * number / len(offsets), "looking for the organ")
-        gland = usual_gland(fixed, middle + axes @ (np.asarray(offset) * _STEP_MM))
+        centre = middle + axes @ (np.asarray(offset) * _STEP_MM)
+        gland = usual_gland(still, centre)
         if not bool(gland.data.any()):
             continue
-        found = register_rigid(networks, fixed, moving, gland, start, device=device, cancelled=cancelled)
-        if surface is None:
-            points = surface_points(usual_gland(fixed, middle))
-            surface = points[:: max(1, len(points) // _MOST_POINTS)]
-        glands.append(gland)
+        found = register_rigid(networks, still, moved, gland, start, device=device, cancelled=cancelled)
+        centres.append(centre)
         ends.append(found.transform(surface))
     there = np.stack(ends)
     apart = np.linalg.norm(there[:, None] - there[None], axis=-1).mean(axis=-1)
     best = int(apart.mean(axis=1).argmin())
-    return FoundOrgan(glands[best], float(np.sqrt(np.square(apart[best]).mean())))
+    return FoundOrgan(usual_gland(fixed, centres[best]), float(np.sqrt(np.square(apart[best]).mean())))
 
 
 def usual_gland(fixed: Image, centre: Matrix) -> Image:

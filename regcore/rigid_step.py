@@ -13,6 +13,7 @@ import torch
 from regcore.crop import gland_crop
 from regcore.gland_alignment import align_glands
 from regcore.image import Image
+from regcore.metrics.registration_error import surface_points
 from regcore.models import RigidModel, model_info
 from regcore.organ_search import find_organ
 from regcore.preprocess import Inputs
@@ -98,6 +99,7 @@ def rigid_step(
         warnings.append("No gland was given: where to look was searched for, which is less accurate; pass labels.")
     else:
         warnings += _doubts(gland, networks[0].input_size)
+    _check_start(gland, inputs.moving, start)
     if report is not None:
         report(0.5, "network")
     found = register_rigid(
@@ -184,6 +186,14 @@ def _check_volumes(inputs: Inputs) -> None:
                 f"{name}: expected a volume, got {' x '.join(map(str, image.grid.size))} voxels; "
                 "a rigid 3D registration needs a sweep, not a single frame"
             )
+
+
+def _check_start(gland: Image, moving: Image, start: AffineTransform) -> None:
+    index = moving.grid.to_index(start(surface_points(gland)))
+    if not ((index >= -0.5) & (index <= np.asarray(moving.grid.size) - 0.5)).all(axis=1).any():
+        raise ValueError(
+            "init: the start sends the gland outside the moving volume; leave --init out, or use centre or organ"
+        )
 
 
 def _doubts(gland: Image, size: tuple[int, int, int]) -> list[str]:

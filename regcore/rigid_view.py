@@ -16,7 +16,7 @@ from regcore.grid import Grid, Matrix
 from regcore.image import Image
 from regcore.metrics.surface import bounding_box
 from regcore.ops.rigid import apply_matrix, rigid_inverse, rigid_matrix
-from regcore.ops.sampling import Padding, identity_coordinates, sample
+from regcore.ops.sampling import Padding, affine_coordinates, sample
 from regcore.ops.smoothing import gaussian
 from regcore.preprocess import normalise
 
@@ -161,9 +161,7 @@ def _look(data: Tensor, grid: Grid, lattice: Grid, matrix: Tensor, padding: Padd
         ``(1, 1, *lattice.shape)``, and ``(*lattice.shape)``, true within the volume.
     """
     whole = torch.as_tensor(grid.world_to_index) @ matrix @ torch.as_tensor(lattice.index_to_world)
-    linear, offset = whole[:3, :3].flip(0, 1).to(data), whole[:3, 3].flip(0).to(data)
-    here = identity_coordinates(lattice.shape, data)[0].flatten(1)
-    there = (linear @ here + offset[:, None]).view(3, *lattice.shape)
+    there = affine_coordinates(whole, lattice.shape, data)
     limits = torch.tensor(grid.shape, device=data.device).view(3, 1, 1, 1)
-    seen = ((there >= -0.5) & (there <= limits - 0.5)).all(dim=0)
-    return sample(data, there[None], padding=padding), seen
+    seen = ((there >= -0.5) & (there <= limits - 0.5)).all(dim=1)[0]
+    return sample(data, there, padding=padding), seen

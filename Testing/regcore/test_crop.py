@@ -90,7 +90,6 @@ def test_crops_are_what_simpleitk_resamples(grid, awkward_grids):
     agree = np.abs(by_matrix - expected) < 1e-4
     assert agree.mean() > 0.9
     assert np.abs(by_matrix - expected)[expected > 0].mean() < 0.01
-    assert np.abs(pair.moving_through(transform)[0, 0].numpy() - by_matrix).max() < 1e-4
 
 
 def test_label_input_shows_the_mask_and_sides_are_millimetres(awkward_grids):

@@ -100,6 +100,14 @@ def test_single_frames_and_missing_glands_are_refused(use):
         rigid_step(Inputs(inputs.fixed, thin), "attention-reg", IDENTITY)
 
 
+def test_a_start_that_misses_the_moving_volume_is_refused(use):
+    use(Moments())
+    inputs = Inputs(organ((0, 0, 0)), organ(SHIFT), fixed_gland=gland((0, 0, 0)))
+    astray = AffineTransform.of(np.eye(3), (0.0, 80.0, 0.0))
+    with pytest.raises(ValueError, match="init: the start sends the gland outside the moving volume"):
+        rigid_step(inputs, "attention-reg", astray)
+
+
 def test_starts_become_one_matrix():
     first = RigidTransform.from_euler((5, 0, 0), (1.0, 2.0, 3.0))
     then = RigidTransform.from_euler((0, 10, 0), (-1.0, 0.0, 2.0), (3.0, 1.0, 2.0))

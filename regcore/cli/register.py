@@ -73,7 +73,7 @@ def parser() -> ArgumentParser:
     made.add_argument("--stages", type=int | None, default=None, help="of a rigid model; default: as trained")
     made.add_argument("--ensemble", type=int, default=8, help="runs of a rigid model, for its spread; 1: one run")
     made.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
-    made.add_argument("--seed", type=int, default=0, help="of networks without trained weights")
+    made.add_argument("--seed", type=int, default=0, help="of the ensemble, and of networks without trained weights")
     made.add_argument("-q", "--quiet", action="store_true", help="show nothing but errors")
     made.add_argument("-v", "--verbose", action="store_true", help="show every step")
     made.add_argument("--json", action="store_true", help="progress and result as JSON lines on standard output")

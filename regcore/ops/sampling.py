@@ -26,6 +26,26 @@ def identity_coordinates(shape: Sequence[int], like: Tensor) -> Tensor:
     return torch.stack(torch.meshgrid(*axes, indexing="ij")).unsqueeze(0)
 
 
+def affine_coordinates(matrix: Tensor, shape: Sequence[int], like: Tensor) -> Tensor:
+    """Return where a lattice's voxels lie in another 3D volume.
+
+    Args:
+        matrix: ``(4, 4)``, from indices (i, j, k) of the lattice to those of the volume.
+        shape: of the lattice (k, j, i).
+        like: whose dtype and device the result has.
+
+    Returns:
+        ``(1, 3, *shape)``, as `sample` takes them.
+    """
+    matrix = matrix.to(like)
+    where = matrix[:3, 3].flip(0).view(3, 1, 1, 1)
+    # One term per axis, added up by broadcasting: no table of points has to be multiplied.
+    for axis, n in enumerate(shape):
+        steps = torch.arange(n, dtype=like.dtype, device=like.device).view([-1 if a == axis else 1 for a in range(3)])
+        where = where + matrix[:3, 2 - axis].flip(0).view(3, 1, 1, 1) * steps
+    return where[None]
+
+
 def sample(data: Tensor, coordinates: Tensor, mode: Mode = "linear", padding: Padding = "zeros") -> Tensor:
     """Sample ``data`` at voxel ``coordinates``.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from regcore.ops.sampling import identity_coordinates, sample, warp
+from regcore.ops.sampling import affine_coordinates, identity_coordinates, sample, warp
 
 SHAPES = [(5, 7), (4, 5, 6)]
 
@@ -60,3 +60,11 @@ def test_gradients_reach_data_and_displacement() -> None:
     data = torch.rand(1, 1, 4, 5, dtype=torch.float64, requires_grad=True)
     shift = (torch.rand(1, 2, 4, 5, dtype=torch.float64) * 0.3 + 0.1).requires_grad_()
     assert torch.autograd.gradcheck(lambda d, u: warp(d, u, padding="border"), (data, shift))
+
+
+def test_affine_coordinates_are_the_matrix_times_the_indices_in_array_order():
+    matrix = torch.tensor([[0.9, 0.1, -0.2, 3.0], [0.0, 1.1, 0.3, -2.0], [0.2, 0.0, 0.8, 1.0], [0, 0, 0, 1]])
+    found = affine_coordinates(matrix.double(), (2, 3, 4), torch.empty(0))
+    assert found.shape == (1, 3, 2, 3, 4)
+    expected = matrix @ torch.tensor([3.0, 2.0, 1.0, 1.0])  # voxel i 3, j 2, k 1
+    assert torch.allclose(found[0, :, 1, 2, 3], expected[:3].flip(0))
