@@ -8,7 +8,7 @@ from regcore.models import attention_reg as attention_reg
 from regcore.models import pan as pan
 from regcore.models._checkpoint import load_model, save_model
 from regcore.models._factory import create_model
-from regcore.models._registry import ModelInfo, list_models, model_info
+from regcore.models._registry import ModelInfo, dimension_option, list_models, model_info
 from regcore.models.base import Network, Prediction, RegistrationModel, RigidModel
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "RegistrationModel",
     "RigidModel",
     "create_model",
+    "dimension_option",
     "list_models",
     "load_model",
     "model_info",

@@ -22,7 +22,7 @@ class ModelInfo:
     Attributes:
         name: public name, lower case with hyphens.
         kind: what the network finds.
-        dimensions: numbers of spatial axes it can be made for.
+        dimensions: numbers of spatial axes it can be made for; of several, its option ``dimensions`` chooses one.
         paper: authors, title, where, year.
         default_spacing_mm: voxel size it is meant for; images are resampled to it.
         size_multiple: sides are padded to a multiple of this inside the network.
@@ -89,6 +89,18 @@ def model_info(name: str) -> ModelInfo:
         ValueError: no network has this name.
     """
     return _entry(name).info
+
+
+def dimension_option(name: str, dimensions: int) -> dict[str, int]:
+    """Return the option that makes the network ``name`` for images of so many axes; empty: it has no choice.
+
+    Raises:
+        ValueError: no network has this name, or it does not register such images.
+    """
+    able = model_info(name).dimensions
+    if dimensions not in able:
+        raise ValueError(f"model {name!r} registers {' or '.join(f'{d}D' for d in able)} images, not {dimensions}D")
+    return {"dimensions": dimensions} if len(able) > 1 else {}
 
 
 def build_model(name: str, options: dict[str, object]) -> Network:

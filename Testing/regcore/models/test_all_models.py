@@ -3,7 +3,16 @@
 import pytest
 import torch
 
-from regcore.models import RegistrationModel, RigidModel, create_model, list_models, load_model, model_info, save_model
+from regcore.models import (
+    RegistrationModel,
+    RigidModel,
+    create_model,
+    dimension_option,
+    list_models,
+    load_model,
+    model_info,
+    save_model,
+)
 
 CASES = [(name, dimensions) for name in list_models("deformable") for dimensions in model_info(name).dimensions]
 ODD = {2: (33, 30), 3: (33, 17, 30)}
@@ -14,7 +23,7 @@ def case(request):
     """A network and a pair of an odd size, the same at every call."""
     name, dimensions = request.param
     torch.manual_seed(0)
-    model = create_model(name).eval()
+    model = create_model(name, **dimension_option(name, dimensions)).eval()
     return model, *torch.rand(2, 2, 1, *ODD[dimensions])
 
 
