@@ -7,6 +7,8 @@ import torch
 from regcore.image import check_finite
 from regcore.models import list_models, model_info
 from regcore.preprocess import Inputs
+from regcore.settings import REFINE, Settings
+from regcore.start import START_KINDS
 
 
 class DeviceError(RuntimeError):
@@ -75,9 +77,39 @@ def check_overlap(inputs: Inputs) -> None:
 def check_model(name: str, dim: int) -> None:
     """Refuse a model that is unknown or does not register images of ``dim`` dimensions.
 
+    A model for 2D images registers volumes too, slice by slice.
+
     Raises:
         ValueError: naming the models that do.
     """
-    if name != "none" and dim not in model_info(name).dimensions:
+    if name != "none" and not {dim, 2} & set(model_info(name).dimensions):
         able = ", ".join(["none", *list_models(dimensions=dim)])
         raise ValueError(f"model: {name} does not register {dim}D images; choose from {able}")
+
+
+def check_chain(settings: Settings, dim: int) -> None:
+    """Refuse stages that cannot go on from one another, and what contradicts them.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    if settings.stages is not None:
+        if not settings.stages:
+            raise ValueError("stages: expected models and refine joined by commas, got none")
+        if settings.model != "none":
+            raise ValueError("stages: pass either a model or stages, not both")
+        if settings.refine == 0 and REFINE in settings.stages:
+            raise ValueError("refine: 0 iterations contradict the stage refine; leave one of them out")
+    deformable: str | None = None
+    for name in settings.chain:
+        if name == REFINE:
+            continue
+        if name in START_KINDS and name not in list_models():
+            raise ValueError(f"stages: {name} is a way to start; pass --init {name}, and models and refine as stages")
+        check_model(name, dim)
+        if model_info(name).kind == "deformable":
+            deformable = name
+        elif deformable is not None:
+            raise ValueError(f"stages: {name} is rigid and must come before {deformable}, which is deformable")
+    if settings.slicewise and dim != 3:
+        raise ValueError("slicewise: the images are 2D already; leave it out")

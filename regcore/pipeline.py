@@ -8,7 +8,8 @@ from dataclasses import field as made_by
 
 from torch import Tensor
 
-from regcore.checks import check_inputs, check_model, check_overlap, choose_device
+from regcore.chain import stage_names, start_for, step_for
+from regcore.checks import check_chain, check_inputs, check_overlap, choose_device
 from regcore.field import DisplacementField
 from regcore.grid import Grid
 from regcore.image import Image, Reorientation
@@ -20,17 +21,8 @@ from regcore.rigid_refine import RigidRefinement
 from regcore.rigid_step import RigidStep, is_rigid
 from regcore.settings import Settings
 from regcore.stages import Stages
-from regcore.start import StartKind, bring_together, needs_overlap, usual_start
-from regcore.steps import (
-    SAME_CONTRAST,
-    Found,
-    Report,
-    Work,
-    deformable_network,
-    refined,
-    refined_rigid,
-    rigid_network,
-)
+from regcore.start import StartKind, bring_together, needs_overlap
+from regcore.steps import SAME_CONTRAST, Found, Report, Work
 from regcore.transform import CompositeTransform, DenseTransform, Transform
 from regcore.warp import warp
 
@@ -54,6 +46,7 @@ class Registration:
         weights: file name to SHA-256 of the trained weights that ran; empty: none did.
         network: what a rigid model found, its spread among it; None for others.
         refinement: whether that was improved on the pair itself, and if not, why; None: it was not tried.
+        slicewise: whether nothing but the initial transform moves anything between slices.
         device: where network and refinement ran.
         seconds: wall seconds per stage.
         warnings: sentences a user should read.
@@ -74,6 +67,7 @@ class Registration:
     weights: Mapping[str, str] = made_by(default_factory=dict)
     network: RigidStep | None = None
     refinement: RigidRefinement | None = None
+    slicewise: bool = False
     device: str = ""
     seconds: Mapping[str, float] = made_by(default_factory=dict)
 
@@ -102,13 +96,16 @@ def register(
     """
     settings = settings or Settings()
     device = choose_device(settings.device)
-    check_model(settings.model, inputs.fixed.dim)
+    check_chain(settings, inputs.fixed.dim)
     check_inputs(inputs)
-    rigid = is_rigid(settings.model)
-    kinds = settings.init or usual_start(inputs, rigid)
+    networks = settings.networks
+    rigid = bool(networks) and is_rigid(networks[-1])
+    kinds = settings.init or start_for(inputs, settings)
     if needs_overlap(kinds, start):
         check_overlap(inputs)
-    stages = Stages(_shares(settings), progress, cancelled)
+    names = stage_names(settings.chain)
+    shares = {"initial transform": 2.0, **dict.fromkeys(names, 5.0), "outputs": 2.0}
+    stages = Stages(shares, progress, cancelled)
     upright, note = inputs.upright(), None
     if not rigid or {"rigid", "affine"} & set(kinds):
         upright, note = upright.with_seen_parts()
@@ -118,14 +115,9 @@ def register(
         initial, sentences = bring_together(upright, kinds, start, report, stages.asked_to_stop)
     work = Work(upright, settings, grid, device)
     found = Found(initial, warnings=(*sentences, *([note] if note else [])))
-    if settings.model != "none":
-        with stages.stage(settings.model) as report:
-            network = rigid_network if rigid else deformable_network
-            found = network(found, work, report, stages.asked_to_stop)
-    if settings.refine != 0:
-        with stages.stage("refinement") as report:
-            improve = refined_rigid if rigid else refined
-            found = improve(found, work, report, stages.asked_to_stop)
+    for name, title in zip(settings.chain, names, strict=True):
+        with stages.stage(title) as report:
+            found = step_for(name, found)(found, work, report, stages.asked_to_stop)
     with stages.stage("outputs") as report:
         transform = _assemble(found.dense, grid, inputs.fixed.grid, found.linear)
         result = _apply(inputs, transform, initial, settings.inverse, report)
@@ -136,30 +128,12 @@ def register(
         weights=found.weights,
         network=found.network,
         refinement=found.refinement,
+        slicewise=found.slicewise,
         device=str(device),
         seconds=stages.seconds,
         # Between MRI and ultrasound likeness says little; there the spread is what tells.
         warnings=found.warnings if rigid else (*result.warnings, *found.warnings),
     )
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What is known after a stage: a linear part and, before it, a dense one in voxels of the registration grid."""
-
-    linear: Transform
-    dense: Tensor | None = None
-    network: RigidStep | None = None
-    weights: Mapping[str, str] = made_by(default_factory=dict)
-    refinement: RigidRefinement | None = None
-    metric: str = "none"
-    warnings: tuple[str, ...] = ()
-
-
-def _shares(settings: Settings) -> dict[str, float]:
-    model = {settings.model: 5.0} if settings.model != "none" else {}
-    refinement = {"refinement": 6.0} if settings.refine != 0 else {}
-    return {"initial transform": 2.0, **model, **refinement, "outputs": 2.0}
 
 
 def _assemble(dense: Tensor | None, grid: Grid, fixed: Grid, initial: Transform) -> Transform:

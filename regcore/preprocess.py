@@ -195,11 +195,12 @@ def _covered(moving: Grid, grid: Grid, initial: Transform) -> float:
 
 
 def _onto(image: Image, field: DisplacementField, grid: Grid) -> Tensor:
-    """Smooth to the coarser voxels of ``grid`` where they are coarser, scale, and sample."""
+    """Smooth along the axes on which the voxels of ``grid`` are coarser, scale, and sample."""
     data = normalise(image)[None, None]
-    ratio = min(grid.spacing) / min(image.grid.spacing)
-    if ratio > 1.5:
-        data = gaussian(data, 0.4 * ratio)
+    # Both are in canonical order, so their axes are the same but for a small turn.
+    ratios = [there / here for there, here in zip(grid.spacing[::-1], image.grid.spacing[::-1], strict=True)]
+    if max(ratios) > 1.5:
+        data = gaussian(data, [0.4 * ratio if ratio > 1.5 else 0.0 for ratio in ratios])
     return warp(image.with_data(data[0, 0]), field, grid).tensor
 
 

@@ -58,7 +58,7 @@ def rigid_step(
     start: AffineTransform,
     *,
     weights: Path | None = None,
-    stages: int | None = None,
+    passes: int | None = None,
     ensemble: int = 8,
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -75,7 +75,7 @@ def rigid_step(
         model: a rigid network's registered name.
         start: fixed to moving points; rigid.
         weights: folder of weights to use in the place of those that come with the package.
-        stages: see `register_rigid`.
+        passes: how many stages run, see `register_rigid`.
         ensemble: see `register_rigid`.
         seed: of the ensemble, and of a network without weights.
         device: where it runs.
@@ -108,7 +108,7 @@ def rigid_step(
         inputs.moving,
         gland,
         start,
-        stages=stages,
+        stages=passes,
         ensemble=ensemble,
         seed=seed,
         device=device,

@@ -10,6 +10,8 @@ from regcore.start import StartKind
 
 Similarity = Literal["auto", "lncc", "mind", "mi"]
 
+REFINE = "refine"
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -25,8 +27,12 @@ class Settings:
         inverse: also work out the way back.
         seed: of the weights of a model that has none on file, and of the ensemble.
         weights: folder of weights to use in the place of those that come with the package.
-        stages: of a rigid model; None: one per trained network.
+        stages: models and ``refine``, one going on from the other, in the place of ``model``; None: ``model``, then
+            refinement.
+        passes: of a rigid model; None: one per trained network.
         ensemble: runs of a rigid model from slightly different starts; 1: no spread is known.
+        slicewise: register a volume slice by slice, nothing moving between slices; None: where the model registers
+            2D images and the slices are thick, or where it registers nothing else.
     """
 
     model: str = "none"
@@ -37,5 +43,20 @@ class Settings:
     inverse: bool = True
     seed: int = 0
     weights: Path | None = None
-    stages: int | None = None
+    stages: tuple[str, ...] | None = None
+    passes: int | None = None
     ensemble: int = 8
+    slicewise: bool | None = None
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """The models and `REFINE`, in the order they run."""
+        if self.stages is not None:
+            return self.stages
+        network = () if self.model == "none" else (self.model,)
+        return network if self.refine == 0 else (*network, REFINE)
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The models among them."""
+        return tuple(name for name in self.chain if name != REFINE)

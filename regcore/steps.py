@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from regcore.field import from_voxels
+from regcore.deformable_step import added, dense_transform, network_displacement, runs_slicewise
 from regcore.grid import Grid
 from regcore.metrics.similarity import ncc
-from regcore.models import RegistrationModel, model_info
-from regcore.preprocess import Inputs, Pair, displacement_from, make_pair, registration_grid
+from regcore.preprocess import Inputs, Pair, make_pair
 from regcore.progress import CancelCheck
 from regcore.refine import RefineOptions, refine
 from regcore.rigid_refine import RigidRefinement
 from regcore.rigid_step import RigidStep, linear_start, refined_step, rigid_step
 from regcore.settings import Settings
+from regcore.slices import Stack
 from regcore.transform import Transform
-from regcore.weights import load_trained
 
 Report = Callable[[float, str], None]
 
@@ -44,7 +43,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Found:
-    """What is known after a stage: a linear part and, before it, a dense one in voxels of the registration grid."""
+    """What is known after a stage: a linear part and, before it, a dense one in voxels of the registration grid.
+
+    ``slicewise`` tells whether the dense part moves nothing between slices.
+    """
 
     linear: Transform
     dense: Tensor | None = None
@@ -53,16 +55,21 @@ class Found:
     refinement: RigidRefinement | None = None
     metric: str = "none"
     warnings: tuple[str, ...] = ()
+    slicewise: bool = False
+
+    def transform(self, grid: Grid) -> Transform:
+        """Return both parts as one, ``grid`` being the registration grid."""
+        return self.linear if self.dense is None else dense_transform(self.dense, grid, self.linear)
 
 
-def rigid_network(found: Found, work: Work, report: Report, stop: CancelCheck) -> Found:
-    """Run the stages of a rigid model from the linear part, which its result replaces."""
+def rigid_network(name: str, found: Found, work: Work, report: Report, stop: CancelCheck) -> Found:
+    """Run the passes of the rigid model ``name`` from the linear part, which its result replaces."""
     step = rigid_step(
         work.inputs,
-        work.settings.model,
+        name,
         linear_start(found.linear),
         weights=work.settings.weights,
-        stages=work.settings.stages,
+        passes=work.settings.passes,
         ensemble=work.settings.ensemble,
         seed=work.settings.seed,
         device=work.device,
@@ -70,22 +77,21 @@ def rigid_network(found: Found, work: Work, report: Report, stop: CancelCheck) -
         cancelled=stop,
     )
     warnings = (*found.warnings, *step.warnings)
-    return replace(found, linear=step.transform, network=step, weights=step.weights, warnings=warnings)
+    return replace(
+        found, linear=step.transform, network=step, weights={**found.weights, **step.weights}, warnings=warnings
+    )
 
 
-def deformable_network(found: Found, work: Work, report: Report, stop: CancelCheck) -> Found:
-    """Run the network on a grid of its own spacing; its displacement is kept in voxels of the registration grid."""
-    spacing = model_info(work.settings.model).default_spacing_mm
-    own_grid = registration_grid(work.inputs.fixed.grid, max(spacing, min(work.inputs.fixed.grid.spacing)))
-    pair = make_pair(work.inputs, found.linear, own_grid)
-    torch.manual_seed(work.settings.seed)
-    trained = load_trained(work.settings.model, work.settings.weights)
-    model = cast(RegistrationModel, trained.networks[0]).to(work.device)
-    with torch.inference_mode():
-        displacement = model(pair.fixed.to(work.device), pair.moving.to(work.device)).displacement.cpu()
-    dense = displacement_from(from_voxels(displacement, own_grid), work.grid)
+def deformable_network(name: str, found: Found, work: Work, report: Report, stop: CancelCheck) -> Found:
+    """Run the deformable model ``name`` on what is known; its displacement goes in front of the dense part."""
+    displacement, own_grid, trained = network_displacement(
+        work.inputs, name, found.transform(work.grid), work.settings, work.device, report
+    )
+    dense = added(displacement, own_grid, found.dense, work.grid)
     warnings = (*found.warnings, trained.warning) if trained.warning else found.warnings
-    return replace(found, dense=dense, weights=trained.files, warnings=warnings)
+    slicewise = runs_slicewise(name, work.inputs.fixed.grid, work.settings.slicewise)
+    weights = {**found.weights, **trained.files}
+    return replace(found, dense=dense, weights=weights, warnings=warnings, slicewise=slicewise)
 
 
 def refined_rigid(found: Found, work: Work, report: Report, stop: CancelCheck) -> Found:
@@ -97,14 +103,22 @@ def refined_rigid(found: Found, work: Work, report: Report, stop: CancelCheck) -
 
 
 def refined(found: Found, work: Work, report: Report, stop: CancelCheck) -> Found:
-    """Improve the dense part on the pair; see `regcore.refine.refine`."""
-    pair = make_pair(work.inputs, found.linear, work.grid)
+    """Improve the dense part on the pair, slice by slice if it was found so; see `regcore.refine.refine`."""
     if work.settings.similarity == "mi":
         raise ValueError("similarity: mi is for rigid models; a deformable refinement takes auto, lncc or mind")
+    asked = work.settings.slicewise
+    slicewise = found.slicewise if asked is None else asked and work.grid.dim == 3
+    # Slices cannot go on from a displacement across them: they are cut from what it shows.
+    pair = make_pair(work.inputs, found.transform(work.grid) if slicewise else found.linear, work.grid)
     metric = work.settings.similarity if work.settings.similarity != "auto" else _similarity_for(pair)
-    dense = _refine(pair, found.dense, metric, work.settings.refine, work.device, report, stop)
+    options = _refine_options(pair, metric, work.settings.refine)
+    if slicewise:
+        gain = _refine_slices(pair, Stack.of(work.grid), options, work.device, report, stop)
+        dense = added(gain, work.grid, found.dense, work.grid)
+    else:
+        dense = _refine(pair, found.dense, options, work.device, report, stop)
     warnings = (*found.warnings, _OTHER_CONTRAST) if metric == "mind" else found.warnings
-    return replace(found, dense=dense, metric=metric, warnings=warnings)
+    return replace(found, dense=dense, metric=metric, warnings=warnings, slicewise=slicewise)
 
 
 def _similarity_for(pair: Pair) -> Literal["lncc", "mind"]:
@@ -115,14 +129,12 @@ def _similarity_for(pair: Pair) -> Literal["lncc", "mind"]:
 def _refine(
     pair: Pair,
     initial: Tensor | None,
-    similarity: Literal["lncc", "mind"],
-    iterations: int | None,
+    options: RefineOptions,
     device: torch.device,
     report: Report,
     stop: CancelCheck,
+    spacing: Sequence[float] | None = None,
 ) -> Tensor:
-    options = _refine_options(pair, similarity, iterations)
-
     def there(tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else tensor.to(device)
 
@@ -133,10 +145,20 @@ def _refine(
         options=options,
         fixed_mask=there(pair.fixed_mask),
         moving_mask=there(pair.moving_mask),
-        spacing=pair.grid.spacing[::-1],
+        spacing=spacing or pair.grid.spacing[::-1],
         progress=report,
         cancelled=stop,
     ).cpu()
+
+
+def _refine_slices(
+    pair: Pair, stack: Stack, options: RefineOptions, device: torch.device, report: Report, stop: CancelCheck
+) -> Tensor:
+    masks = [None if part is None else stack.cut(part) for part in (pair.fixed_mask, pair.moving_mask)]
+    slices = Pair(stack.cut(pair.fixed), stack.cut(pair.moving), masks[0], masks[1], pair.grid)
+    spacing = list(pair.grid.spacing[::-1])
+    del spacing[stack.axis]
+    return stack.join(_refine(slices, None, options, device, report, stop, spacing))
 
 
 def _refine_options(pair: Pair, similarity: Literal["lncc", "mind"], iterations: int | None) -> RefineOptions:

@@ -53,7 +53,7 @@ def summarise(result: Registration, inputs: Inputs, settings: Settings, truth: T
     determinant = result.determinant.data
     summary: dict[str, object] = {
         "version": __version__,
-        "model": settings.model,
+        "model": ", ".join(settings.networks) or "none",
         "weights": dict(result.weights) or None,
         "device": result.device,
         "similarity": {"name": result.similarity_name, **_rounded(result.similarity)},
@@ -80,7 +80,13 @@ def summarise(result: Registration, inputs: Inputs, settings: Settings, truth: T
 
 
 def _settings(result: Registration, settings: Settings) -> dict[str, object]:
-    chosen = {**asdict(settings), "init": list(result.init), "metric": result.metric}
+    chosen = {
+        **asdict(settings),
+        "init": list(result.init),
+        "stages": list(settings.chain),
+        "slicewise": result.slicewise,
+        "metric": result.metric,
+    }
     # The folder's name alone: a path may carry a patient's name.
     return chosen | {"weights": settings.weights.name if settings.weights is not None else None}
 

@@ -12,14 +12,14 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 # A module may import from its own layer and those above it in this list.
 LAYERS = [
-    {"__init__", "ops", "grid", "progress", "atomic", "integrity", "png", "page"},
-    {"image", "field"},
+    {"__init__", "ops", "grid", "progress", "atomic", "integrity", "png", "page", "watch"},
+    {"image", "field", "slices"},
     {"transform", "warp", "io", "landmarks", "inverse", "procrustes", "frames", "sparse"},
     {"losses", "metrics", "models", "forces"},
     {"preprocess", "affine", "refine", "greedy", "padding", "crop", "weights"},
     {"gland_surface", "gland_fit", "gland_alignment", "gland_deformation"},
     {"rigid", "organ_search", "rigid_step", "rigid_view", "rigid_fit", "rigid_refine", "start"},
-    {"settings", "steps", "pipeline", "data", "training", "checks", "stages"},
+    {"settings", "steps", "deformable_step", "chain", "pipeline", "data", "training", "checks", "stages", "presets"},
     {"report", "report_pictures", "summary", "outputs"},
     {"explain", "explanation", "explain_report"},
     {"cli", "worker"},

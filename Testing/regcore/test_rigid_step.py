@@ -47,7 +47,7 @@ def use(monkeypatch):
 def test_pair_is_registered_and_described(use):
     use(Moments())
     inputs = Inputs(organ((0, 0, 0)), organ(SHIFT), fixed_gland=gland((0, 0, 0)))
-    step = rigid_step(inputs, "attention-reg", IDENTITY, stages=4)
+    step = rigid_step(inputs, "attention-reg", IDENTITY, passes=4)
     assert np.abs(step.transform((0.0, 0.0, 0.0)) - SHIFT).max() < 0.5
     assert step.spread_mm < 1
     assert step.warnings == ()
@@ -71,10 +71,10 @@ def test_without_a_gland_the_organ_is_searched_for(use):
     use(Moments())
     inputs = Inputs(organ((9, -8, 7)), organ(np.array([9, -8, 7]) + SHIFT))
     told: list[float] = []
-    step = rigid_step(inputs, "attention-reg", IDENTITY, stages=4, report=lambda f, message: told.append(f))
+    step = rigid_step(inputs, "attention-reg", IDENTITY, passes=4, report=lambda f, message: told.append(f))
     assert np.abs(step.transform((9.0, -8.0, 7.0)) - [14, -11, 9]).max() < 2
     assert "searched for" in step.warnings[0]
-    alone = rigid_step(inputs, "attention-reg", IDENTITY, stages=4, ensemble=1)
+    alone = rigid_step(inputs, "attention-reg", IDENTITY, passes=4, ensemble=1)
     assert alone.spread_mm is not None  # the doubt about where to look
     assert told == sorted(told)
     assert len(told) > 20

@@ -52,7 +52,7 @@ def test_a_folder_of_ones_own_comes_first(folder, tmp_path_factory):
     put(folder, "attention-reg-small", 1)
     put(own, "attention-reg-small", 1)
     assert load_trained("attention-reg-small", own).files != load_trained("attention-reg-small").files
-    with pytest.raises(ValueError, match=r"expected pan.stage1.safetensors in the folder"):
+    with pytest.raises(ValueError, match=r"expected pan.stage1.safetensors for 3D images, found no such file"):
         load_trained("pan", own)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -16,9 +17,10 @@ from regcore.landmarks import Landmarks, read_landmarks
 from regcore.outputs import Targets, staged, write_registration, write_targets
 from regcore.pipeline import Registration, register
 from regcore.preprocess import Inputs, gland_of
+from regcore.presets import list_presets, load_preset, with_preset
 from regcore.procrustes import landmark_transform
 from regcore.rigid_step import is_rigid
-from regcore.settings import Settings
+from regcore.settings import REFINE, Settings
 from regcore.start import START_KINDS, StartKind
 from regcore.summary import Truth, summarise
 from regcore.transform import Transform
@@ -35,6 +37,26 @@ def parser() -> ArgumentParser:
     made.add_argument("moving", type=Path, help="image file or DICOM folder to bring onto it")
     made.add_argument("-o", "--output", type=Path, required=True, help="folder for the results; made if absent")
     made.add_argument("--model", type=str, default="none", help="network, see `regcore models`; none: refinement alone")
+    made.add_argument(
+        "--stages",
+        type=str | None,
+        default=None,
+        help="models and refine joined by commas, in the place of --model: each goes on from what those before found, "
+        "as in attention-reg,caml,refine",
+    )
+    made.add_argument(
+        "--preset",
+        type=str | None,
+        default=None,
+        help=f"stages and start that suit a kind of pair: {', '.join(list_presets())}, or a JSON file of your own",
+    )
+    made.add_argument(
+        "--slicewise",
+        type=bool | None,
+        default=None,
+        help="true: slice by slice, nothing moving between slices; default: where the model is for 2D images and the "
+        "slices are thick",
+    )
     made.add_argument(
         "--init",
         type=str,
@@ -70,7 +92,7 @@ def parser() -> ArgumentParser:
         "--moving-targets", type=Path | None, default=None, help="points in the moving image to carry to fixed"
     )
     made.add_argument("--weights", type=Path | None, default=None, help="folder of weights from your own training")
-    made.add_argument("--stages", type=int | None, default=None, help="of a rigid model; default: as trained")
+    made.add_argument("--passes", type=int | None, default=None, help="of a rigid model; default: as trained")
     made.add_argument("--ensemble", type=int, default=8, help="runs of a rigid model, for its spread; 1: one run")
     made.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
     made.add_argument("--seed", type=int, default=0, help="of the ensemble, and of networks without trained weights")
@@ -84,31 +106,23 @@ def run(chosen: Namespace) -> None:
     """Do it; raises what `regcore.cli.main` turns into exit codes."""
     if chosen.refine is not None and chosen.refine < 0:
         raise ValueError(f"refine: expected 0 or more iterations, got {chosen.refine}")
+    settings, notes = _settings(chosen)
     with staged(chosen.output) as folder, cancel_on_interrupt() as cancelled:
         images = read_image(chosen.fixed, "fixed"), read_image(chosen.moving, "moving")
-        truth = _truth(chosen, images[0])
+        truth = _truth(chosen, images[0], alone=_rigid(settings) or "organ" in (settings.init or chosen.init))
         start, kinds = _initial(chosen.init, images[0], truth)
-        inputs = _inputs(chosen, *images, truth, kinds)
+        settings = replace(settings, init=kinds or settings.init)
+        inputs = _inputs(chosen, *images, truth, settings)
         targets = [
             Targets(_landmarks(path, images[0], name), path.name, name == "targets")
             for name, path in (("targets", chosen.targets), ("moving-targets", chosen.moving_targets))
             if path is not None
         ]
-        settings = Settings(
-            chosen.model,
-            kinds,
-            chosen.refine,
-            chosen.similarity,
-            chosen.device,
-            seed=chosen.seed,
-            weights=chosen.weights,
-            stages=chosen.stages,
-            ensemble=chosen.ensemble,
-        )
         with following(chosen.quiet, chosen.json, chosen.verbose) as progress:
             result = register(inputs, settings, start=start, progress=progress, cancelled=cancelled)
             summary = _summary(result, inputs, settings, truth, chosen)
             summary["warnings"] = [
+                *notes,
                 *cast(list[str], summary["warnings"]),
                 *write_targets(targets, result, inputs, folder),
             ]
@@ -119,7 +133,34 @@ def run(chosen: Namespace) -> None:
         sys.stdout.write(_table(summary) + f"\nReport: {chosen.output / 'report.html'}\n")
 
 
-def _truth(chosen: Namespace, fixed: Image) -> Truth:
+def _settings(chosen: Namespace) -> tuple[Settings, list[str]]:
+    """Return what was chosen, a preset filling in what was not, and sentences about what it left out."""
+    asked = Settings(
+        chosen.model,
+        None,
+        chosen.refine,
+        chosen.similarity,
+        chosen.device,
+        seed=chosen.seed,
+        weights=chosen.weights,
+        stages=None if chosen.stages is None else _chain(chosen.stages),
+        passes=chosen.passes,
+        ensemble=chosen.ensemble,
+        slicewise=chosen.slicewise,
+    )
+    return (asked, []) if chosen.preset is None else with_preset(asked, load_preset(chosen.preset))
+
+
+def _chain(text: str) -> tuple[str, ...]:
+    names = [name.strip() for name in text.split(",")]
+    return tuple(REFINE if name == "refinement" else name for name in names)
+
+
+def _rigid(settings: Settings) -> bool:
+    return any(is_rigid(name) for name in settings.networks)
+
+
+def _truth(chosen: Namespace, fixed: Image, alone: bool) -> Truth:
     true = chosen.true_transform
     truth = Truth(
         _labels(chosen.fixed_labels, "fixed-labels"),
@@ -128,16 +169,15 @@ def _truth(chosen: Namespace, fixed: Image) -> Truth:
         _landmarks(chosen.moving_landmarks, fixed, "moving-landmarks") if chosen.moving_landmarks else None,
         None if true is None else read_transform(true, fixed.grid, "true-transform"),
     )
-    _check_truth(truth, fixed.dim, alone=is_rigid(chosen.model) or "organ" in chosen.init)
+    _check_truth(truth, fixed.dim, alone)
     return truth
 
 
-def _inputs(
-    chosen: Namespace, fixed: Image, moving: Image, truth: Truth, kinds: tuple[StartKind, ...] | None
-) -> Inputs:
+def _inputs(chosen: Namespace, fixed: Image, moving: Image, truth: Truth, settings: Settings) -> Inputs:
     """Gather what is registered, the glands too where a rigid model or start asks for them."""
     values = _numbers(chosen.gland_labels)
-    asked = is_rigid(chosen.model) or truth.transform is not None or {"organ", "labels"} & set(kinds or ())
+    organs = {"organ", "labels"} & set(settings.init or ())
+    asked = _rigid(settings) or truth.transform is not None or organs
     glands = [
         gland_of(labels, name, values) if asked and labels is not None else None
         for name, labels in (("fixed-labels", truth.fixed_labels), ("moving-labels", truth.moving_labels))

@@ -91,7 +91,7 @@ def model_info(name: str) -> ModelInfo:
     return _entry(name).info
 
 
-def dimension_option(name: str, dimensions: int) -> dict[str, int]:
+def dimension_option(name: str, dimensions: int) -> dict[str, object]:
     """Return the option that makes the network ``name`` for images of so many axes; empty: it has no choice.
 
     Raises:

@@ -6,7 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from regcore.models import create_model, load_model, model_info
+from regcore.models import dimension_option, load_model, model_info
+from regcore.models._registry import build_model
 from regcore.models.base import Network
 
 _FOLDER = Path(__file__).parent
@@ -60,7 +61,7 @@ def card(name: str) -> str | None:
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
-def load_trained(name: str, folder: Path | None = None) -> Trained:
+def load_trained(name: str, folder: Path | None = None, dimensions: int = 3) -> Trained:
     """Return a model's networks with their weights.
 
     Without weights of its own a model is replaced by its stand-in, or runs with new weights; ``warning`` says so.
@@ -68,20 +69,33 @@ def load_trained(name: str, folder: Path | None = None) -> Trained:
     Args:
         name: of a model.
         folder: of weights to use in the place of the package's.
+        dimensions: number of spatial axes the networks are for.
 
     Raises:
-        ValueError: unknown name, no weights of this model in ``folder``, or a damaged file.
+        ValueError: unknown name, no weights of this model in ``folder``, a damaged file, or a model that does not
+            register such images.
     """
+    option = dimension_option(name, dimensions)
     files = weight_files(name, folder)
-    if files:
+    networks = tuple(load_model(path) for path in files)
+    if networks and getattr(networks[0], "dimensions", 3) == dimensions:
         hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-        return Trained(name, tuple(load_model(path) for path in files), hashes)
+        return Trained(name, networks, hashes)
     if folder is not None:
-        raise ValueError(f"weights: expected {name}.stage1.safetensors in the folder, found no such file")
+        found = f"weights for {networks[0].dimensions}D images" if networks else "no such file"
+        raise ValueError(f"weights: expected {name}.stage1.safetensors for {dimensions}D images, found {found}")
     other = stand_in(name)
     if other is None:
-        sentence = f"The model {name} has no trained weights yet: it ran with new ones."
-        return Trained(name, (create_model(name).eval(),), {}, sentence)
+        which = f" for {dimensions}D images" if option else ""
+        sentence = f"The model {name} has no trained weights{which} yet: it ran with new ones."
+        return Trained(name, (build_model(name, option).eval(),), {}, sentence)
     sentence = f"The model {name} has no trained weights yet: {other}, the same network for smaller crops, ran instead."
     trained = load_trained(other)
     return Trained(other, trained.networks, trained.files, sentence)
+
+
+def is_trained(name: str, dimensions: int = 3) -> bool:
+    """Whether the package has weights of ``name``, or of its stand-in, for images of so many axes."""
+    if dimensions not in model_info(name).dimensions:
+        return False
+    return bool(load_trained(name, dimensions=dimensions).files)

@@ -1,0 +1,114 @@
+"""The network step of a deformable registration: the grid it sees, volumes or slices, what it adds to what is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from regcore.field import from_voxels
+from regcore.grid import Grid
+from regcore.models import RegistrationModel, model_info
+from regcore.ops.fields import compose
+from regcore.preprocess import Inputs, displacement_from, make_pair, registration_grid
+from regcore.settings import Settings
+from regcore.slices import Stack
+from regcore.transform import CompositeTransform, DenseTransform, Transform
+from regcore.watch import watched
+from regcore.weights import Trained, load_trained
+
+Report = Callable[[float, str], None]
+
+_SLICES_AT_ONCE = 8
+
+
+def runs_slicewise(name: str, grid: Grid, slicewise: bool | None) -> bool:
+    """Whether the network ``name`` registers images on ``grid`` slice by slice.
+
+    Args:
+        name: of a deformable network.
+        grid: of the fixed image.
+        slicewise: what the user asked for; None: nothing.
+
+    Raises:
+        ValueError: it was asked for what it cannot do.
+    """
+    able = model_info(name).dimensions
+    if grid.dim == 2:
+        return False
+    if slicewise is not None and (2 if slicewise else 3) not in able:
+        raise ValueError(
+            f"slicewise: {name} registers {' or '.join(f'{d}D' for d in able)} images only; "
+            f"leave {'--slicewise' if slicewise else '--slicewise false'} out or choose another model"
+        )
+    if slicewise is not None:
+        return slicewise
+    return 3 not in able or (2 in able and Stack.of(grid).thick)
+
+
+def network_displacement(
+    inputs: Inputs,
+    name: str,
+    known: Transform,
+    settings: Settings,
+    device: torch.device,
+    report: Report,
+) -> tuple[Tensor, Grid, Trained]:
+    """Return what a network adds to what is known: a displacement in voxels of its own grid, that grid, its weights.
+
+    Args:
+        inputs: the pair, in canonical order.
+        name: of a deformable network.
+        known: fixed to moving points; the network sees the moving image through it.
+        settings: seed, folder of weights, slice-wise or not.
+        device: where it runs.
+        report: told the fraction done and a message; what it raises ends the work.
+    """
+    fixed = inputs.fixed.grid
+    spacing = model_info(name).default_spacing_mm
+    stack = Stack.of(fixed).in_plane(spacing) if runs_slicewise(name, fixed, settings.slicewise) else None
+    grid = stack.grid if stack else registration_grid(fixed, max(spacing, min(fixed.spacing)))
+    pair = make_pair(inputs, known, grid)
+    torch.manual_seed(settings.seed)
+    trained = load_trained(name, settings.weights, 2 if stack else fixed.dim)
+    model = cast(RegistrationModel, trained.networks[0]).to(device)
+    with torch.inference_mode():
+        if stack is None:
+            with watched(model, report, "network"):
+                displacement = model(pair.fixed.to(device), pair.moving.to(device)).displacement.cpu()
+        else:
+            displacement = stack.join(_slices(model, stack.cut(pair.fixed), stack.cut(pair.moving), device, report))
+    return displacement.clone(), grid, trained
+
+
+def dense_transform(dense: Tensor, grid: Grid, linear: Transform) -> CompositeTransform:
+    """Return ``x -> linear(x + dense(x))`` for a displacement ``(1, D, *shape)`` in voxels of ``grid``."""
+    return CompositeTransform((DenseTransform(from_voxels(dense, grid)), linear))
+
+
+def added(found: Tensor, own: Grid, dense: Tensor | None, grid: Grid) -> Tensor:
+    """Return the displacement, in voxels of ``grid``, that goes through ``found`` and then on through ``dense``.
+
+    Args:
+        found: ``(1, D, *own.shape)``, voxels of ``own``.
+        own: the grid of ``found``.
+        dense: ``(1, D, *grid.shape)``, what was known before, voxels of ``grid``; None: nothing.
+        grid: the registration grid.
+    """
+    there = found if own.same_as(grid) else displacement_from(from_voxels(found, own), grid)
+    return there if dense is None else compose(there, dense)
+
+
+def _slices(model: RegistrationModel, fixed: Tensor, moving: Tensor, device: torch.device, report: Report) -> Tensor:
+    found = []
+    for first in range(0, len(fixed), _SLICES_AT_ONCE):
+
+        def share(fraction: float, message: str, first: int = first) -> None:
+            report((first + fraction * _SLICES_AT_ONCE) / (len(fixed) + _SLICES_AT_ONCE), message)
+
+        part = slice(first, first + _SLICES_AT_ONCE)
+        with watched(model, share, f"slice {first + 1} of {len(fixed)}"):
+            found.append(model(fixed[part].to(device), moving[part].to(device)).displacement.cpu())
+    return torch.cat(found)
