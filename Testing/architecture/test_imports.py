@@ -19,7 +19,7 @@ LAYERS = [
     {"preprocess", "affine", "refine", "greedy", "padding", "crop", "weights"},
     {"gland_surface", "gland_fit", "gland_alignment", "gland_deformation"},
     {"rigid", "organ_search", "rigid_step", "rigid_view", "rigid_fit", "rigid_refine", "start"},
-    {"settings", "steps", "deformable_step", "chain", "pipeline", "data", "training", "checks", "stages", "presets"},
+    {"settings", "steps", "deformable_step", "chain", "pipeline", "series", "data", "training", "checks", "stages", "presets"},
     {"report", "report_pictures", "summary", "outputs"},
     {"explain", "explanation", "explain_report"},
     {"cli", "worker"},
