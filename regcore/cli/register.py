@@ -10,20 +10,16 @@ from typing import Any, Literal, cast
 
 from jsonargparse import ArgumentParser, Namespace
 
+from regcore.checks import check_chain
+from regcore.cli.choices import has_rigid, initial_of, inputs_of, landmarks_of, settings_of, truth_of
 from regcore.cli.console import cancel_on_interrupt, following
-from regcore.image import Image
-from regcore.io import read_image, read_labels, read_transform
-from regcore.landmarks import Landmarks, read_landmarks
+from regcore.io import read_image
 from regcore.outputs import Targets, staged, write_registration, write_targets
 from regcore.pipeline import Registration, register
-from regcore.preprocess import Inputs, gland_of
-from regcore.presets import list_presets, load_preset, with_preset
-from regcore.procrustes import landmark_transform
-from regcore.rigid_step import is_rigid
-from regcore.settings import REFINE, Settings
-from regcore.start import START_KINDS, StartKind
+from regcore.preprocess import Inputs
+from regcore.presets import list_presets
+from regcore.settings import Settings
 from regcore.summary import Truth, summarise
-from regcore.transform import Transform
 
 HELP = "register two images"
 
@@ -106,15 +102,16 @@ def run(chosen: Namespace) -> None:
     """Do it; raises what `regcore.cli.main` turns into exit codes."""
     if chosen.refine is not None and chosen.refine < 0:
         raise ValueError(f"refine: expected 0 or more iterations, got {chosen.refine}")
-    settings, notes = _settings(chosen)
+    settings, notes = settings_of(chosen)
     with staged(chosen.output) as folder, cancel_on_interrupt() as cancelled:
         images = read_image(chosen.fixed, "fixed"), read_image(chosen.moving, "moving")
-        truth = _truth(chosen, images[0], alone=_rigid(settings) or "organ" in (settings.init or chosen.init))
-        start, kinds = _initial(chosen.init, images[0], truth)
+        check_chain(settings, images[0].dim)
+        truth = truth_of(chosen, images[0], alone=has_rigid(settings) or "organ" in (settings.init or chosen.init))
+        start, kinds = initial_of(chosen.init, images[0], truth)
         settings = replace(settings, init=kinds or settings.init)
-        inputs = _inputs(chosen, *images, truth, settings)
+        inputs = inputs_of(chosen, *images, truth, settings)
         targets = [
-            Targets(_landmarks(path, images[0], name), path.name, name == "targets")
+            Targets(landmarks_of(path, images[0], name), path.name, name == "targets")
             for name, path in (("targets", chosen.targets), ("moving-targets", chosen.moving_targets))
             if path is not None
         ]
@@ -133,59 +130,6 @@ def run(chosen: Namespace) -> None:
         sys.stdout.write(_table(summary) + f"\nReport: {chosen.output / 'report.html'}\n")
 
 
-def _settings(chosen: Namespace) -> tuple[Settings, list[str]]:
-    """Return what was chosen, a preset filling in what was not, and sentences about what it left out."""
-    asked = Settings(
-        chosen.model,
-        None,
-        chosen.refine,
-        chosen.similarity,
-        chosen.device,
-        seed=chosen.seed,
-        weights=chosen.weights,
-        stages=None if chosen.stages is None else _chain(chosen.stages),
-        passes=chosen.passes,
-        ensemble=chosen.ensemble,
-        slicewise=chosen.slicewise,
-    )
-    return (asked, []) if chosen.preset is None else with_preset(asked, load_preset(chosen.preset))
-
-
-def _chain(text: str) -> tuple[str, ...]:
-    names = [name.strip() for name in text.split(",")]
-    return tuple(REFINE if name == "refinement" else name for name in names)
-
-
-def _rigid(settings: Settings) -> bool:
-    return any(is_rigid(name) for name in settings.networks)
-
-
-def _truth(chosen: Namespace, fixed: Image, alone: bool) -> Truth:
-    true = chosen.true_transform
-    truth = Truth(
-        _labels(chosen.fixed_labels, "fixed-labels"),
-        _labels(chosen.moving_labels, "moving-labels"),
-        _landmarks(chosen.fixed_landmarks, fixed, "fixed-landmarks") if chosen.fixed_landmarks else None,
-        _landmarks(chosen.moving_landmarks, fixed, "moving-landmarks") if chosen.moving_landmarks else None,
-        None if true is None else read_transform(true, fixed.grid, "true-transform"),
-    )
-    _check_truth(truth, fixed.dim, alone)
-    return truth
-
-
-def _inputs(chosen: Namespace, fixed: Image, moving: Image, truth: Truth, settings: Settings) -> Inputs:
-    """Gather what is registered, the glands too where a rigid model or start asks for them."""
-    values = _numbers(chosen.gland_labels)
-    organs = {"organ", "labels"} & set(settings.init or ())
-    asked = _rigid(settings) or truth.transform is not None or organs
-    glands = [
-        gland_of(labels, name, values) if asked and labels is not None else None
-        for name, labels in (("fixed-labels", truth.fixed_labels), ("moving-labels", truth.moving_labels))
-    ]
-    masks = _labels(chosen.fixed_mask, "fixed-mask"), _labels(chosen.moving_mask, "moving-mask")
-    return Inputs(fixed, moving, *masks, *glands)
-
-
 def _summary(
     result: Registration, inputs: Inputs, settings: Settings, truth: Truth, chosen: Namespace
 ) -> dict[str, object]:
@@ -196,61 +140,6 @@ def _summary(
     if chosen.init != "auto":
         cast(dict[str, object], summary["settings"])["init"] = Path(chosen.init).name
     return summary
-
-
-def _initial(text: str, fixed: Image, truth: Truth) -> tuple[Transform | None, tuple[StartKind, ...] | None]:
-    """Read ``--init``: a start known before, and the steps that go on from it; None: as suits the model."""
-    if text == "auto":
-        return None, None
-    first, *rest = [text] if Path(text).is_file() else text.split(",")
-    for kind in rest:
-        if kind not in START_KINDS:
-            raise ValueError(f"init: expected one of {', '.join(START_KINDS)} after the comma, got {kind}")
-    kinds = cast(tuple[StartKind, ...], tuple(rest))
-    if first in START_KINDS:
-        return None, (first, *kinds)
-    if first == "landmarks":
-        if truth.fixed_landmarks is None or truth.moving_landmarks is None:
-            raise ValueError("init: landmarks needs --fixed-landmarks and --moving-landmarks")
-        return landmark_transform(truth.fixed_landmarks.points, truth.moving_landmarks.points), kinds or ("none",)
-    if not Path(first).exists():
-        words = ", ".join((*START_KINDS, "landmarks"))
-        raise ValueError(f"init: expected {words} or a transform file, got {first}")
-    return read_transform(first, fixed.grid, "init"), kinds or ("none",)
-
-
-def _check_truth(truth: Truth, dim: int, alone: bool) -> None:
-    """Refuse half of a pair; labels of the fixed image ``alone`` are enough to say where the gland is."""
-    pairs = (
-        ("labels", truth.fixed_labels, truth.moving_labels),
-        ("landmarks", truth.fixed_landmarks, truth.moving_landmarks),
-    )
-    for name, fixed, moving in pairs:
-        if alone and name == "labels" and moving is None:
-            continue
-        if (fixed is None) != (moving is None):
-            raise ValueError(f"{name}: pass them for both images, or for neither")
-    for name, labels in (("fixed-labels", truth.fixed_labels), ("moving-labels", truth.moving_labels)):
-        if labels is not None and labels.dim != dim:
-            raise ValueError(f"{name}: expected a {dim}D label map like the image, got {labels.dim}D")
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"gland-labels: expected numbers joined by commas, as in 1,2, got {text}") from None
-
-
-def _labels(path: Path | None, name: str) -> Image | None:
-    return None if path is None else read_labels(path, name)
-
-
-def _landmarks(path: Path, fixed: Image, name: str) -> Landmarks:
-    landmarks = read_landmarks(path)
-    if landmarks.points.shape[1] != fixed.dim:
-        raise ValueError(f"{name}: expected {fixed.dim}D points like the image, got {landmarks.points.shape[1]}D")
-    return landmarks
 
 
 def _table(summary: dict[str, object]) -> str:
