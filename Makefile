@@ -37,7 +37,7 @@ bench-prostate: .venv/demo
 	touch $@
 
 .venv/test: .venv/demo
-	$(PIP) install -c constraints.txt -e '.[cli,test]'
+	$(PIP) install -c constraints.txt -e '.[cli,train,cluster,test]'
 	touch $@
 
 .venv-bench/ready: Testing/benchmarks/requirements.txt
