@@ -1,0 +1,69 @@
+"""What deformable networks are trained with: numbered samples, each a function of a seed and its number alone.
+
+A run that is killed and goes on, or that is spread over several processes, then sees what one undisturbed process sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+_MIX = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: neighbouring numbers get unlike seeds
+_WORD = 2**64
+
+
+class PairBatch(NamedTuple):
+    """Pairs of images on one grid and what is known of them.
+
+    Attributes:
+        fixed: ``(N, 1, *size)``, float32, [0, 1].
+        moving: as ``fixed``.
+        fixed_labels: ``(N, *size)``, int64, 0 is background; None: not known.
+        moving_labels: the same structures in the moving images.
+        mask: ``(N, 1, *size)``, float32 of 0 and 1, where a loss counts; None: everywhere.
+        displacement: ``(N, D, *size)``, float32, voxels, the true one; None: not known.
+    """
+
+    fixed: Tensor
+    moving: Tensor
+    fixed_labels: Tensor | None = None
+    moving_labels: Tensor | None = None
+    mask: Tensor | None = None
+    displacement: Tensor | None = None
+
+
+class PairSource(Protocol):
+    """Where pairs come from.
+
+    Attributes:
+        dimensions: number of spatial axes.
+        size: voxels per axis, in array order.
+        spacing_mm: edge of a voxel.
+        labels: values of the structures whose overlap counts; empty: none are known.
+    """
+
+    dimensions: int
+    size: tuple[int, ...]
+    spacing_mm: float
+    labels: tuple[int, ...]
+
+    def draw(self, numbers: Sequence[int], device: torch.device) -> PairBatch:
+        """Return the samples of these numbers, 0 or more, on ``device``; the same ones at every call."""
+        ...
+
+    def validation(self, device: torch.device) -> Iterator[PairBatch]:
+        """Yield the held-out pairs, the same ones at every call; there may be none."""
+        ...
+
+    def describe(self) -> dict[str, object]:
+        """Return what a reader of the trained model should know of the data, as plain numbers, strings and lists."""
+        ...
+
+
+def generator(seed: int, number: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return the random numbers of sample ``number`` in the run with ``seed``."""
+    mixed = (seed * _MIX + number + 1) * _MIX % _WORD
+    return torch.Generator(device).manual_seed((mixed ^ mixed >> 31) % 2**63)
