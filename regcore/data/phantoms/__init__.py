@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from regcore.data.phantoms.brain import brain
+from regcore.data.phantoms.cine import cine
+from regcore.data.phantoms.digits import digits
 from regcore.data.phantoms.pair import Phantom, write_phantom
 from regcore.data.phantoms.prostate import prostate
 
 __all__ = ["Phantom", "list_phantoms", "make_phantom", "write_phantom"]
 
-_KINDS: dict[str, Callable[[int], Phantom]] = {"brain": brain, "prostate": prostate}
+_KINDS: dict[str, Callable[[int], Phantom]] = {
+    "brain": brain,
+    "cine": cine,
+    "digits": digits,
+    "prostate": prostate,
+}
 
 
 def list_phantoms() -> list[str]:

@@ -16,12 +16,13 @@ from regcore.data.phantoms.shapes import (
     Points,
     Waves,
     grid_around,
+    nearest_voxels,
     paint,
     surface_point,
     voxel_points,
 )
 from regcore.field import DisplacementField
-from regcore.grid import Grid, Matrix
+from regcore.grid import Matrix
 from regcore.landmarks import Landmarks
 from regcore.transform import DenseTransform
 
@@ -75,7 +76,7 @@ def brain(seed: int) -> Phantom:
     moving_points = voxel_points(moving_grid)
     moving, moving_labels = _seen(parts, texture, moving_points)
     truth = DenseTransform(field)
-    landmarks = _on_voxels(pushes.inverse_at(places), fixed_grid)
+    landmarks = nearest_voxels(pushes.inverse_at(places).T, fixed_grid)
     return Phantom(
         stored(magnetic(fixed, here.astype(np.float32), fixed_noise, 0.02, 0.06), fixed_grid, 1000, "int16"),
         stored(
@@ -93,11 +94,6 @@ def _seen(parts: list[Part], texture: Waves, points: NDArray[np.float64]) -> tup
     single = points.astype(np.float32)
     value, labels = paint(parts, _CONTRAST, single, edge=0.6)
     return value * (1 + 0.045 * texture(single)), labels
-
-
-def _on_voxels(points: Matrix, grid: Grid) -> Matrix:
-    """Move points ``(3, n)`` to the nearest voxel centres ``(n, 3)``, where the truth needs no interpolation."""
-    return grid.to_world(np.rint(grid.to_index(points.T)))
 
 
 def _pushes(rng: np.random.Generator, places: Matrix) -> Pushes:

@@ -21,9 +21,24 @@ def magnetic(value: NDArray, points: Points, rng: np.random.Generator, noise: fl
         noise: standard deviation in each channel.
         bias: standard deviation of the logarithm of the bias.
     """
-    coil = np.exp(bias * Waves.random(rng, 4, 150.0, 300.0)(points.astype(np.float32)))
+    return rician(value * coil(points, rng, bias), rng, noise)
+
+
+def coil(points: Points, rng: np.random.Generator, bias: float) -> NDArray:
+    """Return the smooth bias of a receive coil, ``(*shape)``, about 1.
+
+    Args:
+        points: ``(3, *shape)`` mm.
+        rng: source of its waves.
+        bias: standard deviation of its logarithm.
+    """
+    return np.asarray(np.exp(bias * Waves.random(rng, 4, 150.0, 300.0)(points.astype(np.float32))))
+
+
+def rician(value: NDArray, rng: np.random.Generator, noise: float) -> NDArray:
+    """Return the magnitude of ``value`` with normal noise of that standard deviation in both channels."""
     real, imaginary = (noise * rng.standard_normal(value.shape, dtype=np.float32) for _ in range(2))
-    return np.asarray(np.hypot(value * coil + real, imaginary))
+    return np.asarray(np.hypot(value + real, imaginary))
 
 
 def speckle(rng: np.random.Generator, shape: tuple[int, ...], strength: float) -> NDArray:

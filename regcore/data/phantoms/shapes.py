@@ -130,6 +130,11 @@ def voxel_points(grid: Grid) -> NDArray[np.float64]:
     return np.ascontiguousarray(np.moveaxis(grid.points().numpy(), -1, 0))
 
 
+def nearest_voxels(points: Matrix, grid: Grid) -> Matrix:
+    """Move points ``(n, D)`` (mm) to the nearest voxel centres, where a dense truth needs no interpolation."""
+    return grid.to_world(np.rint(grid.to_index(points)))
+
+
 def grid_around(centre: Sequence[float], size: Sequence[int], spacing: Sequence[float], axes: Matrix) -> Grid:
     """Return the grid of that size (voxels) and spacing (mm) whose middle is ``centre`` (mm)."""
     half = axes @ ((np.asarray(size) - 1) / 2 * np.asarray(spacing))
