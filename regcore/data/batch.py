@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+HELD_OUT_SEED = 2_147_483_647  # of the pairs to judge by; no run has it
+
 _MIX = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: neighbouring numbers get unlike seeds
 _WORD = 2**64
 
@@ -67,3 +69,9 @@ def generator(seed: int, number: int, device: torch.device | str = "cpu") -> tor
     """Return the random numbers of sample ``number`` in the run with ``seed``."""
     mixed = (seed * _MIX + number + 1) * _MIX % _WORD
     return torch.Generator(device).manual_seed((mixed ^ mixed >> 31) % 2**63)
+
+
+def stacked(pairs: Sequence[PairBatch]) -> PairBatch:
+    """Join batches, all of which know the same things, into one."""
+    columns = (None if parts[0] is None else torch.cat(parts) for parts in zip(*pairs, strict=True))
+    return PairBatch(*columns)  # type: ignore[arg-type]

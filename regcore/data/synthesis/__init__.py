@@ -1,0 +1,1 @@
+"""Training pairs from label maps alone, and from nothing at all."""
