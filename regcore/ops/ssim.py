@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def ssim_map(
@@ -71,10 +72,43 @@ def _weights(window: int, sigma: float) -> list[float]:
 
 
 def _window_mean(data: Tensor, weights: list[float]) -> Tensor:
-    for axis in range(2, data.ndim):
-        kept = data.shape[axis] - len(weights) + 1
-        smooth = data.narrow(axis, 0, kept) * weights[0]
-        for shift, weight in enumerate(weights[1:], start=1):
-            smooth = smooth.add_(data.narrow(axis, shift, kept), alpha=weight)
-        data = smooth
+    mean: Tensor = _WindowMean.apply(data, weights)  # type: ignore[no-untyped-call]
+    return mean
+
+
+class _WindowMean(torch.autograd.Function):
+    # Left to autograd, each shifted slice is padded to the full size on the way back: four times the time.
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, data: Tensor, weights: list[float]) -> Tensor:
+        ctx.weights = weights  # type: ignore[attr-defined]
+        for axis in range(2, data.ndim):
+            data = _gather(data, axis, weights)
+        return data
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
+        for axis in range(2, grad.ndim):
+            grad = _spread(grad, axis, ctx.weights)  # type: ignore[attr-defined]
+        return grad, None
+
+
+def _gather(data: Tensor, axis: int, weights: list[float]) -> Tensor:
+    """Return the weighted mean of the ``len(weights)`` voxels from each voxel on."""
+    kept = data.shape[axis] - len(weights) + 1
+    mean = data.narrow(axis, 0, kept) * weights[0]
+    for shift, weight in enumerate(weights[1:], start=1):
+        mean.add_(data.narrow(axis, shift, kept), alpha=weight)
+    return mean
+
+
+def _spread(means: Tensor, axis: int, weights: list[float]) -> Tensor:
+    """Give the mean's weights back to the voxels it was made of: the adjoint of `_gather`."""
+    kept = means.shape[axis]
+    size = list(means.shape)
+    size[axis] += len(weights) - 1
+    data = means.new_zeros(size)
+    for shift, weight in enumerate(weights):
+        data.narrow(axis, shift, kept).add_(means, alpha=weight)
     return data
