@@ -2,80 +2,89 @@
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+import torch
 from torch import Tensor
 
+from regcore.atomic import replacing
+from regcore.models._model_file import Checkpoint, Description, Provenance, packed, read_checkpoint, read_description
 from regcore.models._registry import build_model
-from regcore.models.base import Network, Recipe
+from regcore.models.base import Network, RigidModel
 
-_FORMAT = "attention-registration"
-_VERSION = 1
+__all__ = [
+    "Checkpoint",
+    "Description",
+    "Provenance",
+    "load_model",
+    "load_weights",
+    "read_checkpoint",
+    "read_description",
+    "save_model",
+]
 
-
-class Checkpoint(NamedTuple):
-    """The content of a file written by `save_model`.
-
-    Attributes:
-        recipe: name and options of the network.
-        tensors: weights by name.
-        notes: what the writer added.
-    """
-
-    recipe: Recipe
-    tensors: Mapping[str, Tensor]
-    notes: Mapping[str, str]
+_PERCENTILES = "percentiles-0.1-99.8"  # what `regcore.preprocess.normalise` does
 
 
-def save_model(model: Network, path: Path | str, notes: Mapping[str, str] | None = None) -> None:
-    """Write the weights of ``model`` and how it was made; ``path`` is replaced in one step.
+def save_model(
+    model: Network,
+    path: Path | str,
+    notes: Mapping[str, str] | None = None,
+    provenance: Provenance | None = None,
+    *,
+    half: bool = False,
+) -> None:
+    """Write the weights of ``model`` and all that is needed to run and judge it; ``path`` is replaced in one step.
 
     Args:
         model: a network from `create_model` or `load_model`.
         path: usually ends in ``.safetensors``.
-        notes: further text to keep in the file, such as the training data.
+        notes: further text to keep in the file.
+        provenance: what it learned from and how well.
+        half: store weights of two and more axes in float16, which takes half the space; the few others, such as
+            biases and statistics, stay as they are. Reading gives float32.
 
     Raises:
-        ValueError: the network does not come from the registry.
+        ValueError: the network does not come from the registry, a weight is too large for ``half``, something has no
+            place in JSON, or the file cannot be written.
     """
     if model.recipe is None:
         raise ValueError("model must come from create_model or load_model, else its file could not be read again")
-    metadata = {
-        "format": _FORMAT,
-        "format_version": str(_VERSION),
-        "model": model.recipe.name,
-        "options": json.dumps(dict(model.recipe.options), sort_keys=True),
-        "notes": json.dumps(dict(notes or {}), sort_keys=True),
-    }
+    known = provenance or Provenance()
+    dimensions = _dimensions(model)
+    if known.size is not None and len(known.size) != dimensions:
+        raise ValueError(f"size: expected {dimensions} numbers of voxels for a {dimensions}D network, got {known.size}")
+    description = Description(model.recipe, dimensions, _normalisation(model), known, notes or {})
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    try:
-        save_file(tensors, temporary, metadata)
-        _keep_usual_mode(Path(temporary))
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    if half:
+        tensors = {name: _halved(name, value) for name, value in tensors.items()}
+    content = packed(description, tensors)
+    with replacing(Path(path)) as temporary:
+        temporary.write_bytes(content)
 
 
 def load_model(path: Path | str) -> Network:
     """Return the network saved at ``path``, on the CPU, in evaluation mode.
 
     Raises:
-        ValueError: the file is damaged, was not written by `save_model`, or does not fit its network.
+        ValueError: as `read_checkpoint`, or the file does not fit its network or needs what this version cannot do.
         FileNotFoundError: there is no such file.
     """
     checkpoint = read_checkpoint(path)
-    model = build_model(checkpoint.recipe.name, dict(checkpoint.recipe.options))
+    try:
+        model = build_model(checkpoint.recipe.name, dict(checkpoint.recipe.options))
+    except TypeError as error:
+        raise ValueError(f"weights {path}: {checkpoint.recipe.name} cannot be made as they say: {error}") from error
+    for what, said, done in (
+        ("dimensions", checkpoint.dimensions, _dimensions(model)),
+        ("normalisation", checkpoint.normalisation, _normalisation(model)),
+    ):
+        if said != done:
+            raise ValueError(
+                f"weights {path} need {what} {said}, but {checkpoint.recipe.name} has {done} here; "
+                "update attention-registration"
+            )
     _fill(model, checkpoint, Path(path))
     return model.eval()
 
@@ -93,46 +102,31 @@ def load_weights(model: Network, path: Path | str) -> None:
     _fill(model, checkpoint, Path(path))
 
 
-def read_checkpoint(path: Path | str) -> Checkpoint:
-    """Read a file written by `save_model`.
-
-    Raises:
-        ValueError: the file is damaged or was not written by `save_model`.
-        FileNotFoundError: there is no such file.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"weights {path} are damaged or not in safetensors format: {error}") from error
-    if metadata.get("format") != _FORMAT:
-        raise ValueError(f"weights {path} were not written by save_model: format is {metadata.get('format')!r}")
-    if metadata.get("format_version") != str(_VERSION):
-        raise ValueError(
-            f"weights {path} have format version {metadata.get('format_version')}, "
-            f"only {_VERSION} can be read; update attention-registration"
-        )
-    try:
-        recipe = Recipe(metadata["model"], dict(json.loads(metadata["options"])))
-        notes = {str(key): str(value) for key, value in json.loads(metadata["notes"]).items()}
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"weights {path} do not say which model they belong to: {error!r}") from error
-    return Checkpoint(recipe, tensors, notes)
-
-
 def _fill(model: Network, checkpoint: Checkpoint, path: Path) -> None:
-    try:
-        model.load_state_dict(dict(checkpoint.tensors))
-    except RuntimeError as error:
-        raise ValueError(f"weights {path} do not fit model {checkpoint.recipe.name!r}: {error}") from error
+    """Copy the weights; torch's own message would list every one of them."""
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    held = {name: tuple(value.shape) for name, value in checkpoint.tensors.items()}
+    if wanted != held:
+        odd = sorted(name for name in wanted.keys() | held.keys() if wanted.get(name) != held.get(name))
+        raise ValueError(
+            f"weights {path} do not fit model {checkpoint.recipe.name!r}: {len(odd)} of its tensors differ, "
+            f"such as {odd[0]}: expected {wanted.get(odd[0], 'none')}, found {held.get(odd[0], 'none')}"
+        )
+    model.load_state_dict(dict(checkpoint.tensors))
 
 
-def _keep_usual_mode(path: Path) -> None:
-    # Temporary files are private to their owner; the result gets the permissions any new file would.
-    mask = os.umask(0)
-    os.umask(mask)
-    path.chmod(0o666 & ~mask)
+def _dimensions(model: Network) -> int:
+    return 3 if isinstance(model, RigidModel) else model.dimensions
+
+
+def _normalisation(model: Network) -> str:
+    return model.convention.normalise if isinstance(model, RigidModel) else _PERCENTILES
+
+
+def _halved(name: str, value: Tensor) -> Tensor:
+    if value.ndim < 2 or not value.is_floating_point():
+        return value
+    half = value.half()
+    if not torch.equal(half.isfinite(), value.isfinite()):
+        raise ValueError(f"half: {name} holds {float(value.abs().max()):g}, too much for float16; save it without half")
+    return half
