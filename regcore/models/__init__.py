@@ -6,7 +6,7 @@ To add one: write ``regcore/models/<family>.py`` with a `RegistrationModel` and 
 
 from regcore.models import attention_reg as attention_reg
 from regcore.models import pan as pan
-from regcore.models._checkpoint import load_model, save_model
+from regcore.models._checkpoint import Provenance, load_model, save_model
 from regcore.models._factory import create_model
 from regcore.models._registry import ModelInfo, dimension_option, list_models, model_info
 from regcore.models.base import Network, Prediction, RegistrationModel, RigidModel
@@ -15,6 +15,7 @@ __all__ = [
     "ModelInfo",
     "Network",
     "Prediction",
+    "Provenance",
     "RegistrationModel",
     "RigidModel",
     "create_model",
