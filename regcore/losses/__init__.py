@@ -30,13 +30,13 @@ from regcore.losses.modules import (
     WeightedSum,
 )
 from regcore.losses.nmi import nmi
+from regcore.losses.orthogonality import orthogonality
 from regcore.losses.overlap import one_hot, soft_dice
 from regcore.losses.regularity import bending_energy, diffusion, jacobian_penalty
 from regcore.losses.resaatt import RESAATT_WEIGHTS, resaatt_loss, resaatt_terms
 from regcore.losses.rigid import rigid_parameters_mse
 from regcore.losses.similarity import l2, mse
 from regcore.losses.ssim import ssim
-from regcore.models.layers.orthogonality import head_similarity as orthogonality
 
 __all__ = [
     "L2",

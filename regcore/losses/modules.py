@@ -11,13 +11,13 @@ from regcore.losses.consistency import inverse_consistency
 from regcore.losses.lncc import lncc
 from regcore.losses.mind import mind_ssc
 from regcore.losses.nmi import nmi
+from regcore.losses.orthogonality import Form, orthogonality
 from regcore.losses.overlap import soft_dice
 from regcore.losses.regularity import Scheme, bending_energy, diffusion, jacobian_penalty
 from regcore.losses.resaatt import resaatt_loss
 from regcore.losses.rigid import rigid_parameters_mse
 from regcore.losses.similarity import l2, mse
 from regcore.losses.ssim import ssim
-from regcore.models.layers.orthogonality import Form, head_similarity
 
 
 class Loss(nn.Module):
@@ -150,7 +150,7 @@ class Orthogonality(Loss):
 
     def forward(self, heads: Tensor) -> Tensor:
         """See the function."""
-        return head_similarity(heads, form=self.form)
+        return orthogonality(heads, form=self.form)
 
 
 class RigidParametersMSE(Loss):

@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regcore.losses.orthogonality import FORMS, Form, orthogonality
 from regcore.models._registry import ModelInfo, register_model
 from regcore.models.base import Prediction, RegistrationModel
 from regcore.models.layers.convolution import single_channel_convolution
 from regcore.models.layers.fields import compose, upsample
 from regcore.models.layers.local_attention import local_attention
 from regcore.models.layers.normalisation import channels_last, instance_norm_leaky_relu_
-from regcore.models.layers.orthogonality import FORMS, Form, head_similarity
 from regcore.models.layers.pooling import halve
 from regcore.models.layers.projection import Projection
 from regcore.models.layers.squeeze_excite import SqueezeExcite
@@ -155,7 +155,7 @@ class PAN(RegistrationModel):
             if self._penalised(level):
                 for name, heads in (("orthogonality_query", query), ("orthogonality_key", key)):
                     split = heads.view(heads.shape[0], _HEADS[level], _HEAD_CHANNELS, *heads.shape[2:])
-                    penalties[name] = penalties[name] + head_similarity(split, self.orth)
+                    penalties[name] = penalties[name] + orthogonality(split, self.orth)
             step = self._attend(level, query, key)
             displacement = step if displacement is None else compose(displacement, step)
         assert displacement is not None

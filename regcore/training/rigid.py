@@ -19,6 +19,7 @@ from torch import Tensor
 from regcore.data.rigid_batches import PLAIN, Batch, RigidSampler, Variety
 from regcore.data.rigid_cases import RigidCase
 from regcore.data.ultrasound_augmentation import IntensityAugmentation
+from regcore.losses import rigid_parameters_mse
 from regcore.models import create_model, list_models
 from regcore.models.base import RigidModel
 from regcore.ops.rigid import apply_matrix, mean_displacement, rigid_inverse, rigid_matrix, rigid_parameters
@@ -223,7 +224,7 @@ def _update(state: State, batch: Batch, training: RigidTraining, device: torch.d
 def rigid_loss(found: Tensor, batch: Batch, loss: Loss) -> Tensor:
     """Return the loss of predictions ``(N, 6)``, a scalar; see `RigidTraining`."""
     if loss == "parameters":
-        return (found - rigid_parameters(batch.residual)).square().mean()
+        return rigid_parameters_mse(found, rigid_parameters(batch.residual))
     left = apply_matrix(rigid_inverse(rigid_matrix(found)), batch.surface)
     apart = left - apply_matrix(rigid_inverse(batch.residual), batch.surface)
     return (apart.square().sum(dim=2) + _POINT_SOFTNESS_MM**2).sqrt().mean()

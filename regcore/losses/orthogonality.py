@@ -1,4 +1,4 @@
-"""Penalties on attention heads that see the same thing."""
+"""Penalty on attention heads that see the same thing."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from regcore.losses._inputs import in_full_precision
+
 Form = Literal["code", "paper"]
 FORMS: tuple[Form, ...] = ("code", "paper")
 
 
-def head_similarity(heads: Tensor, form: Form = "code") -> Tensor:
+@in_full_precision
+def orthogonality(heads: Tensor, form: Form = "code") -> Tensor:
     """Return the mean squared difference between the heads' Gram matrix and the identity.
 
     ``paper``: every head is one vector of unit length, so the Gram matrix holds the cosines between heads.
@@ -35,14 +38,13 @@ def head_similarity(heads: Tensor, form: Form = "code") -> Tensor:
         Wang, Wang, Wang: Pyramid Attention Network for Medical Image Registration, ISBI 2024.
     """
     if form not in FORMS:
-        raise ValueError(f"orth must be one of {', '.join(FORMS)}, got {form!r}")
-    with torch.autocast(heads.device.type, enabled=False):
-        vectors = (heads if heads.dtype == torch.float64 else heads.float()).flatten(2)
-        if form == "paper":
-            vectors = F.normalize(vectors, dim=2)
-            gram = vectors @ vectors.mT
-        else:
-            vectors = F.normalize(vectors, dim=1)
-            gram = F.normalize(vectors @ vectors.mT, dim=2)
-        identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
-        return (gram - identity).square().mean()
+        raise ValueError(f"form: expected one of {', '.join(FORMS)}, got {form!r}")
+    vectors = heads.flatten(2)
+    if form == "paper":
+        vectors = F.normalize(vectors, dim=2)
+        gram = vectors @ vectors.mT
+    else:
+        vectors = F.normalize(vectors, dim=1)
+        gram = F.normalize(vectors @ vectors.mT, dim=2)
+    identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+    return (gram - identity).square().mean()
