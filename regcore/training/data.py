@@ -1,0 +1,68 @@
+"""What a training run learns from: one section of the configuration per kind of data, and the sources made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from regcore.data.batch import PairSource
+from regcore.data.synthesis.label_source import LabelOptions, LabelSource
+from regcore.data.synthesis.shape_source import ShapeOptions, ShapeSource
+
+RigidLoss = Literal["points", "parameters"]
+Kind = Literal["labels", "shapes", "rigid"]
+
+
+@dataclass(frozen=True)
+class RigidOptions:
+    """Cases to learn a rigid transform from.
+
+    Attributes:
+        folder: of ``NAME_mri.nii.gz``, ``NAME_trus.nii.gz``, ``NAME_mri_labels.nii.gz``, ``NAME_reference.tfm``.
+        cases: names to learn from.
+        held_out: names to judge by; may be empty.
+        sre_mm: range of the starts' surface registration error.
+        loss: ``points``, the mean distance on the gland's surface that remains (what is measured in the end), or
+            ``parameters``, the paper's mean square of the six numbers.
+    """
+
+    folder: str = ""
+    cases: tuple[str, ...] = ()
+    held_out: tuple[str, ...] = ()
+    sre_mm: tuple[float, float] = (0.0, 20.0)
+    loss: RigidLoss = "points"
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What a run learns from; only the section that ``kind`` names is read.
+
+    Attributes:
+        kind: of data.
+        labels: pairs synthesised from label maps.
+        shapes: pairs synthesised from nothing.
+        rigid: volumes with a known rigid transform, for rigid networks.
+    """
+
+    kind: Kind = "shapes"
+    labels: LabelOptions = field(default_factory=LabelOptions)
+    shapes: ShapeOptions = field(default_factory=ShapeOptions)
+    rigid: RigidOptions = field(default_factory=RigidOptions)
+
+
+def make_source(config: DataConfig, seed: int) -> PairSource:
+    """Return where the pairs of a deformable network come from.
+
+    Args:
+        config: see `DataConfig`.
+        seed: of the run.
+
+    Raises:
+        ValueError: data that cannot be read, or that are for rigid networks.
+    """
+    if config.kind == "labels":
+        return LabelSource(config.labels, seed)
+    if config.kind == "shapes":
+        return ShapeSource(config.shapes, seed)
+    able = ", ".join(kind for kind in get_args(Kind) if kind != "rigid")
+    raise ValueError(f"data.kind: {config.kind} is for rigid networks; a deformable one learns from {able}")

@@ -1,0 +1,99 @@
+"""Deformable networks: a weighted sum of losses on pairs, judged by overlap, known displacement and folding."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from regcore.data.batch import PairBatch, PairSource
+from regcore.metrics.overlap import dsc
+from regcore.metrics.regularity import folding_percent
+from regcore.models.base import Network, RegistrationModel
+from regcore.ops.fields import jacobian_determinant
+from regcore.ops.sampling import warp
+from regcore.training.config import LossTerm
+from regcore.training.objective import Objective
+from regcore.training.picture_row import picture_row
+from regcore.training.task import SCORE
+
+_SHOWN = 3  # held-out pairs
+
+
+class DeformableGoal:
+    """See the module; a `regcore.training.task.Goal`.
+
+    Args:
+        source: where pairs come from.
+        terms: of the loss.
+        device: where the held-out pairs are made; they are kept in the computer's memory.
+
+    Raises:
+        ValueError: an unknown loss, or one that needs what the source does not know.
+    """
+
+    def __init__(self, source: PairSource, terms: Sequence[LossTerm], device: torch.device) -> None:
+        self.source = source
+        self.objective = Objective(terms, source.labels)
+        self.held_out = [_to(batch, torch.device("cpu")) for batch in source.validation(device)]
+
+    def loss(self, model: Network, numbers: list[int], device: torch.device) -> tuple[Tensor, dict[str, Tensor], float]:
+        """Return the loss of some samples, its parts by name, and the seconds that drawing them took."""
+        began = time.perf_counter()
+        batch = self.source.draw(numbers, device)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds = time.perf_counter() - began
+        return *self.objective(cast(RegistrationModel, model), batch), seconds
+
+    def judge(self, model: Network, device: torch.device) -> dict[str, float]:
+        """Return Dice, error of the displacement (voxels) where it is known, loss and folding of the held-out pairs."""
+        found: dict[str, list[float]] = {}
+        for held in self.held_out:
+            batch = _to(held, device)
+            loss, _ = self.objective(cast(RegistrationModel, model), batch)
+            displacement = model(batch.fixed, batch.moving).displacement
+            for name, value in _figures(batch, displacement, self.source.labels).items():
+                found.setdefault(name, []).append(value)
+            found.setdefault("loss", []).append(float(loss))
+        figures = {name: sum(values) / len(values) for name, values in found.items()}
+        return figures | _score(figures)
+
+    def pictures(self, model: Network, device: torch.device) -> Mapping[str, Tensor]:
+        """Return a row of pictures of some held-out pairs."""
+        rows = {}
+        with torch.inference_mode():
+            for number, held in enumerate(self.held_out[:_SHOWN]):
+                batch = _to(held, device)
+                displacement = model(batch.fixed[:1], batch.moving[:1]).displacement
+                rows[f"pair {number}"] = picture_row(batch.fixed[:1], batch.moving[:1], displacement)
+        return rows
+
+
+def _figures(batch: PairBatch, displacement: Tensor, labels: Sequence[int]) -> dict[str, float]:
+    figures = {"folding_percent": folding_percent(jacobian_determinant(displacement))}
+    if batch.fixed_labels is not None and batch.moving_labels is not None:
+        warped = warp(batch.moving_labels[:, None].float(), displacement, "nearest")[:, 0].round().long()
+        for name, there in (("dsc_start", batch.moving_labels), ("dsc", warped)):
+            each = [dsc(fixed, moving, labels or None) for fixed, moving in zip(batch.fixed_labels, there, strict=True)]
+            values = [value for scores in each for value in scores.values() if value == value]
+            figures[name] = sum(values) / max(1, len(values))
+    if batch.displacement is not None:
+        error = (displacement - batch.displacement).norm(dim=1)
+        figures |= {"error_start": float(batch.displacement.norm(dim=1).mean()), "error": float(error.mean())}
+    return figures
+
+
+def _score(figures: Mapping[str, float]) -> dict[str, float]:
+    if "dsc" in figures:
+        return {SCORE: figures["dsc"]}
+    if "error" in figures:
+        return {SCORE: -figures["error"]}
+    return {SCORE: -figures["loss"]} if "loss" in figures else {}
+
+
+def _to(batch: PairBatch, device: torch.device) -> PairBatch:
+    return PairBatch(*(None if part is None else part.to(device) for part in batch))  # type: ignore[arg-type]

@@ -1,0 +1,99 @@
+"""Rigid networks: fresh starts on cases with a known transform, judged by the surface error that remains.
+
+Reference: Song et al., "Cross-modal Attention for MRI and Ultrasound Volume Registration", MICCAI 2021, section 2.3.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from regcore.data.batch import generator
+from regcore.data.rigid_batches import PLAIN, Batch, RigidSampler, Variety
+from regcore.data.rigid_cases import RigidCase
+from regcore.data.ultrasound_augmentation import IntensityAugmentation
+from regcore.models.base import Network, RigidModel
+from regcore.ops.rigid import apply_matrix, mean_displacement, rigid_inverse, rigid_matrix, rigid_parameters
+from regcore.training.data import RigidLoss, RigidOptions
+from regcore.training.task import SCORE
+
+_STARTS = 20  # per held-out case
+_POINT_SOFTNESS_MM = 0.5
+
+
+class RigidGoal:
+    """See the module; a `regcore.training.task.Goal`.
+
+    Args:
+        model: the network, for the crop it takes.
+        options: see `RigidOptions`.
+        cases: to learn from.
+        held_out: to judge by.
+        seed: of the samples.
+
+    Raises:
+        ValueError: no cases, or a range of errors that is none.
+    """
+
+    def __init__(
+        self,
+        model: RigidModel,
+        options: RigidOptions,
+        cases: Sequence[RigidCase],
+        held_out: Sequence[RigidCase],
+        seed: int,
+    ) -> None:
+        self.kind, self.seed = options.loss, seed
+        self.fixed_input = model.convention.fixed_input
+        self._sampler = RigidSampler(cases, model.input_size, self.fixed_input, options.sre_mm, Variety())
+        self._intensities = IntensityAugmentation()
+        self.held_out: list[Batch] = []
+        if held_out:
+            judge = RigidSampler(held_out, model.input_size, self.fixed_input, options.sre_mm, PLAIN, seed=99)
+            self.held_out = [judge.draw_from([case] * _STARTS) for case in held_out]
+
+    def loss(self, model: Network, numbers: list[int], device: torch.device) -> tuple[Tensor, dict[str, Tensor], float]:
+        """Return the loss of some samples; it has no parts."""
+        began = time.perf_counter()
+        samples = [self._draw(number) for number in numbers]
+        batch = Batch(*(torch.cat(parts).to(device) for parts in zip(*samples, strict=True)))
+        seconds = time.perf_counter() - began
+        found = cast(RigidModel, model)(batch.fixed, batch.moving, batch.side_mm)
+        return rigid_loss(found.float(), batch, self.kind), {}, seconds
+
+    def judge(self, model: Network, device: torch.device) -> dict[str, float]:
+        """Return the mean surface registration error (mm) of the held-out cases before and after one pass."""
+        if not self.held_out:
+            return {}
+        before, after = [], []
+        for batch in self.held_out:
+            found = cast(RigidModel, model)(batch.fixed.to(device), batch.moving.to(device), batch.side_mm.to(device))
+            left = batch.residual @ rigid_inverse(rigid_matrix(found.cpu()))
+            before.append(batch.start_sre)
+            after.append(mean_displacement(left, batch.surface))
+        start, end = float(torch.cat(before).mean()), float(torch.cat(after).mean())
+        return {"sre_start_mm": start, "sre_mm": end, SCORE: -end}
+
+    def pictures(self, model: Network, device: torch.device) -> Mapping[str, Tensor]:
+        """Return none: six numbers are no picture."""
+        return {}
+
+    def _draw(self, number: int) -> Batch:
+        for part in (self._sampler, self._intensities):
+            part.generator = generator(self.seed, number)
+        batch = self._sampler.draw(1)
+        change = self._intensities.gland if self.fixed_input == "label" else self._intensities.mri
+        return batch._replace(fixed=change(batch.fixed), moving=self._intensities.ultrasound(batch.moving))
+
+
+def rigid_loss(found: Tensor, batch: Batch, kind: RigidLoss) -> Tensor:
+    """Return the loss of predictions ``(N, 6)``, a scalar; see `RigidOptions`."""
+    if kind == "parameters":
+        return (found - rigid_parameters(batch.residual)).square().mean()
+    left = apply_matrix(rigid_inverse(rigid_matrix(found)), batch.surface)
+    apart = left - apply_matrix(rigid_inverse(batch.residual), batch.surface)
+    return (apart.square().sum(dim=2) + _POINT_SOFTNESS_MM**2).sqrt().mean()
