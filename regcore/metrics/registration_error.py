@@ -34,11 +34,13 @@ def sre(points: ArrayLike, transform: Transform, reference: Transform) -> float:
         reference: the true transform, fixed to moving.
 
     Raises:
-        ValueError: there are no points.
+        ValueError: there are no points, or NaN.
 
     Reference:
         Song et al., "Cross-modal Attention for MRI and Ultrasound Volume Registration", MICCAI 2021, section 3.1.
     """
     if np.size(points) == 0:
         raise ValueError("points: expected at least one point of the organ's surface, got none; see surface_points")
+    if not np.isfinite(points).all():
+        raise ValueError("points: expected finite coordinates (mm), found NaN or infinity; leave such points out")
     return float(np.linalg.norm(transform(points) - reference(points), axis=1).mean())

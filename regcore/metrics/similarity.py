@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regcore.metrics._checks import check_finite, check_same_shape
+
 
 def ncc(fixed: Tensor, warped: Tensor, mask: Tensor | None = None) -> float:
     """Global normalised cross-correlation: Pearson's coefficient of the intensities.
@@ -18,7 +20,7 @@ def ncc(fixed: Tensor, warped: Tensor, mask: Tensor | None = None) -> float:
         -1 to 1; 0 where either image has one value only.
 
     Raises:
-        ValueError: the shapes differ, or the mask is empty.
+        ValueError: the shapes differ, NaN where voxels count, or the mask is empty.
     """
     a, b = _voxels(fixed, warped, mask)
     # Shifted before the sums, so float32 loses nothing to a large mean.
@@ -41,7 +43,7 @@ def nmi(fixed: Tensor, warped: Tensor, mask: Tensor | None = None, bins: int = 6
         1 (independent) to 2 (one determines the other); 1 where both images have one value only.
 
     Raises:
-        ValueError: the shapes differ, or the mask is empty.
+        ValueError: the shapes differ, NaN where voxels count, or the mask is empty.
 
     Reference:
         Studholme et al., "An overlap invariant entropy measure of 3D medical image alignment", Pattern
@@ -55,17 +57,19 @@ def nmi(fixed: Tensor, warped: Tensor, mask: Tensor | None = None, bins: int = 6
 
 
 def _voxels(fixed: Tensor, warped: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    if fixed.shape != warped.shape:
-        shapes = f"{tuple(fixed.shape)} and {tuple(warped.shape)}"
-        raise ValueError(f"warped: expected the shape of fixed, got {shapes}; warp onto the fixed grid")
+    check_same_shape(fixed, warped)
     if mask is None:
-        return fixed.float().reshape(-1), warped.float().reshape(-1)
-    if mask.shape != fixed.shape:
-        raise ValueError(f"mask: expected shape {tuple(fixed.shape)}, got {tuple(mask.shape)}")
-    inside = mask != 0
-    if not bool(inside.any()):
-        raise ValueError("mask: expected at least one voxel that is not 0, found none")
-    return fixed[inside].float(), warped[inside].float()
+        a, b = fixed.float().reshape(-1), warped.float().reshape(-1)
+    else:
+        if mask.shape != fixed.shape:
+            raise ValueError(f"mask: expected shape {tuple(fixed.shape)}, got {tuple(mask.shape)}")
+        inside = mask != 0
+        if not bool(inside.any()):
+            raise ValueError("mask: expected at least one voxel that is not 0, found none")
+        a, b = fixed[inside].float(), warped[inside].float()
+    check_finite("fixed", a)
+    check_finite("warped", b)
+    return a, b
 
 
 def _binned(values: Tensor, bins: int) -> Tensor:

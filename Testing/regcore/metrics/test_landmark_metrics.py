@@ -27,3 +27,11 @@ def test_unpaired_or_flat_points_are_refused():
         tre(POINTS[:, :2], POINTS[:, :2], identity)
     with pytest.raises(ValueError, match=r"\(P, 3\)"):
         tre(POINTS[:0], POINTS[:0], identity)
+
+
+def test_points_that_are_no_numbers_are_refused():
+    spoiled = POINTS.copy()
+    spoiled[1, 2] = np.nan
+    for pair in ((POINTS, spoiled), (spoiled, POINTS)):
+        with pytest.raises(ValueError, match="landmarks: expected finite"):
+            tre(*pair, AffineTransform.identity(3))

@@ -90,6 +90,8 @@ def test_the_error_is_that_of_the_residual_alone():
     assert expected > 1
 
 
-def test_no_points_are_refused():
+def test_no_points_and_no_numbers_are_refused():
     with pytest.raises(ValueError, match="points: expected at least one"):
         sre(np.zeros((0, 3)), AffineTransform.identity(3), AffineTransform.identity(3))
+    with pytest.raises(ValueError, match="points: expected finite"):
+        sre(np.full((2, 3), np.inf), AffineTransform.identity(3), AffineTransform.identity(3))

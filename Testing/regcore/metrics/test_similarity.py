@@ -68,3 +68,16 @@ def test_bad_arguments_are_refused(pair, measure):
         measure(fixed, warped, torch.ones(3))
     with pytest.raises(ValueError, match="at least one voxel"):
         measure(fixed, warped, torch.zeros_like(fixed))
+
+
+@pytest.mark.parametrize("measure", [ncc, nmi])
+def test_nan_is_refused_where_it_counts(pair, measure):
+    fixed, warped = pair
+    spoiled = fixed.clone()
+    spoiled[2, 3, 4] = float("nan")
+    with pytest.raises(ValueError, match="fixed: expected finite"):
+        measure(spoiled, warped)
+    with pytest.raises(ValueError, match="warped: expected finite"):
+        measure(warped, spoiled)
+    inside = torch.isfinite(spoiled)
+    assert measure(spoiled, warped, inside) == measure(fixed, warped, inside)

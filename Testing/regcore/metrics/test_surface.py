@@ -1,9 +1,10 @@
-"""Surface distances against brute force and against MONAI."""
+"""Surface distances against brute force, MONAI and SimpleITK."""
 
 import math
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from monai.metrics.hausdorff_distance import compute_hausdorff_distance
 from monai.metrics.surface_distance import compute_average_surface_distance
@@ -60,6 +61,34 @@ def test_agrees_with_monai(name):
     assert hd95[1] == pytest.approx(compute_hausdorff_distance(*masks, percentile=95, **options).item(), abs=1e-3)
     means = [compute_average_surface_distance(*pair, **options).item() for pair in (masks, masks[::-1])]
     assert assd[1] == pytest.approx(sum(means) / 2, abs=1e-3)
+
+
+def _contour(mask: torch.Tensor) -> sitk.Image:
+    image = sitk.LabelContour(sitk.GetImageFromArray(mask.numpy().astype(np.uint8)), fullyConnected=False)
+    image.SetSpacing(SPACING)
+    return image
+
+
+def test_assd_agrees_with_simpleitk_where_both_directions_are_alike():
+    # SimpleITK reports the larger of the two directed means, so the pair is its own mirror image.
+    fixed = _ball((16, 18, 20), (6, 8, 8), 4)
+    warped = fixed.flip(2)
+    measure = sitk.HausdorffDistanceImageFilter()
+    measure.Execute(_contour(fixed), _contour(warped))
+    assert surface_distances(fixed, warped, SPACING).assd[1] == pytest.approx(measure.GetAverageHausdorffDistance())
+    assert measure.GetAverageHausdorffDistance() > 1
+
+
+def test_hd95_agrees_with_percentiles_of_simpleitk_s_danielsson_distances():
+    fixed, warped = SHAPES["apart"]
+    directed = []
+    for there, other in ((fixed, warped), (warped, fixed)):
+        away = sitk.DanielssonDistanceMap(
+            _contour(other), inputIsBinary=True, squaredDistance=False, useImageSpacing=True
+        )
+        on_surface = sitk.GetArrayFromImage(_contour(there)) == 1
+        directed.append(np.percentile(sitk.GetArrayFromImage(away)[on_surface], 95))
+    assert surface_distances(fixed, warped, SPACING).hd95[1] == pytest.approx(max(directed), abs=1e-3)
 
 
 def test_many_labels_at_once_are_measured_one_by_one():
