@@ -87,7 +87,7 @@ class Objective:
     def _overlap(self, loss: Loss, batch: PairBatch, displacement: Tensor) -> Tensor:
         if batch.fixed_labels is None or batch.moving_labels is None:
             raise ValueError(f"loss: {_OVERLAP} needs labels of both images, which these data do not have")
-        seen = torch.cat([batch.fixed_labels.unique(), batch.moving_labels.unique()]).tolist()
+        seen = torch.unique(torch.stack([batch.fixed_labels, batch.moving_labels])).tolist()
         present = [label for label in self.labels if label in set(seen)]
         if not present:
             return displacement.sum() * 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -24,7 +25,11 @@ from regcore.training.task import SCORE, Task
 
 CONFIG, MODEL, LOG = "config.yaml", "model.safetensors", "log.csv"
 
-_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+_PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
+    "32": "32-true",
+    "bf16": "bf16-mixed",
+    "16": "16-mixed",
+}
 
 
 def fit(task: Task, folder: Path, *, resume: bool = False, quiet: bool = False) -> Task:
@@ -59,9 +64,14 @@ def fit(task: Task, folder: Path, *, resume: bool = False, quiet: bool = False) 
     if trainer.interrupted:
         raise KeyboardInterrupt
     best = checkpoints / BEST
-    if run.keep == "best" and keeper.best is not None and best.is_file():
+    if run.keep == "best" and keeper.best is not None and best.is_file() and keeper.best > _score_now(task):
         task.load_state_dict(_read(best)["state_dict"])
     return task
+
+
+def _score_now(task: Task) -> float:
+    with torch.inference_mode():
+        return task.goal.judge(task.result.eval(), task.device).get(SCORE, -math.inf)
 
 
 def _trainer(config: Config, folder: Path, loggers: list[Logger], keeper: Keeper, quiet: bool) -> pl.Trainer:

@@ -1,4 +1,4 @@
-"""A training run as Lightning sees it: numbered samples in, a loss out, a running average of the weights beside them."""
+"""A training run as Lightning sees it: numbered samples in, a loss out, a running average of the weights beside."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class Task(pl.LightningModule):
         # Dropout and the like, too, depend on the sample alone.
         torch.manual_seed(generator(self.config.seed, numbers[0]).initial_seed() ^ 1)
         loss, parts, seconds = self.goal.loss(self.model, numbers, self.device)
-        self.log("loss", loss.detach(), prog_bar=True)
-        self.log_dict({f"loss/{name}": value.detach() for name, value in parts.items()})
+        self.log("loss", loss.detach(), prog_bar=True, batch_size=1)
+        self.log_dict({f"loss/{name}": value.detach() for name, value in parts.items()}, batch_size=1)
         self.drawing += seconds
         self.training_seconds += time.perf_counter() - began
         return loss
@@ -95,7 +95,7 @@ class Task(pl.LightningModule):
         with torch.inference_mode():
             self.figures = self.goal.judge(self.result.eval(), self.device)
         self.result.train(self.training)
-        self.log_dict({f"held_out/{name}": value for name, value in self.figures.items()}, prog_bar=False)
+        self.log_dict({f"held_out/{name}": value for name, value in self.figures.items()}, batch_size=1)
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser and the schedule of its rate, by the step."""
