@@ -23,6 +23,9 @@ from regcore.losses.ssim import ssim
 class Loss(nn.Module):
     """A loss whose options are its attributes; printing it shows them."""
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def extra_repr(self) -> str:
         """Return the options as in the call that made the module."""
         own = {name: value for name, value in vars(self).items() if not name.startswith("_") and name != "training"}
