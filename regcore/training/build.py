@@ -78,6 +78,6 @@ def _model(config: Config, options: dict[str, object]) -> Network:
         model.load_state_dict(networks[place - 1].state_dict())
     except RuntimeError as error:
         raise ValueError(
-            f"model.fine_tune: the weights of {config.model.fine_tune} do not fit {config.model.name} with these options"
+            f"model.fine_tune: the weights of {config.model.fine_tune} do not fit {config.model.name} made so"
         ) from error
     return model

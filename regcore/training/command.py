@@ -22,7 +22,7 @@ from regcore.training.model_file import write_model
 from regcore.training.run import CONFIG, MODEL, fit, write_text
 
 _BAD_INPUT, _NO_DEVICE, _CANCELLED = 2, 3, 4  # exit codes, as of `regcore`
-_NOT_CONFIG = ("config", "output", "resume", "max_steps", "dry_run", "quiet")
+_NOT_CONFIG = ("config", "output", "resume", "max_steps", "dry_run", "print_config", "quiet")
 _MAY_CHANGE = ("run.", "about")  # keys that a resumed run may have other values of
 
 
@@ -40,6 +40,7 @@ def parser() -> ArgumentParser:
     made.add_argument("--resume", action="store_true", help="go on from the folder's last checkpoint, if there is one")
     made.add_argument("--max-steps", type=int | None, default=None, help="in the place of run.steps")
     made.add_argument("--dry-run", action="store_true", help="read the data, try one step, estimate memory and time")
+    made.add_argument("--print-config", action="store_true", help="show the whole configuration as YAML and stop")
     made.add_argument("-q", "--quiet", action="store_true", help="show nothing but errors")
     made.add_class_arguments(Config, nested_key=None, as_group=False)
     return made
@@ -69,6 +70,7 @@ def _read(words: list[str]) -> tuple[Namespace, Config]:
     if words and not words[0].startswith("-"):
         check_keys(_yaml(Path(words[0])))
         words = ["--config", *words]
+    words = ["--print-config" if word == "--print_config" else word for word in words]
     _check_options(words, made)
     try:
         chosen = made.parse_args(words)
@@ -84,6 +86,9 @@ def _read(words: list[str]) -> tuple[Namespace, Config]:
 
 
 def _run(chosen: Namespace, config: Config) -> None:
+    if chosen.print_config:
+        sys.stdout.write(_dumped(chosen))
+        return
     if chosen.dry_run:
         sys.stdout.write(dry_run(config))
         return

@@ -1,4 +1,4 @@
-"""One training run, from a configuration to a model file in a folder; a stopped run goes on from its last checkpoint."""
+"""One training run: checkpoints and logs in a folder; a stopped run goes on from its last checkpoint."""
 
 from __future__ import annotations
 
