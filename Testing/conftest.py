@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,14 @@ GRIDS = {
 def _one_thread() -> None:
     """Keep torch to one thread: the tests' tensors are small, and threads waiting for a busy core cost four times."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_models_of_ones_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep models that the user has imported away from the tests, in other processes too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REGCORE_MODELS", str(tmp_path_factory.mktemp("models")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,9 @@ def start_for(inputs: Inputs, settings: Settings) -> tuple[StartKind, ...]:
     networks, fixed = settings.networks, inputs.fixed.grid
     if networks and is_rigid(networks[0]):
         return usual_start(inputs, rigid=True)
-    slicewise = runs_slicewise(networks[0], fixed, settings.slicewise) if networks else bool(settings.slicewise)
+    slicewise = bool(settings.slicewise)
+    if networks:
+        slicewise = runs_slicewise(networks[0], fixed, settings.slicewise, settings.weights)
     return ("none",) if slicewise and fixed.overlaps(inputs.moving.grid) else usual_start(inputs, rigid=False)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 
 from regcore.image import check_finite
-from regcore.models import list_models, model_info
+from regcore.models import list_models
 from regcore.preprocess import Inputs
 from regcore.settings import REFINE, Settings
 from regcore.start import START_KINDS
+from regcore.weights import all_models, find_model
 
 
 class DeviceError(RuntimeError):
@@ -82,8 +83,8 @@ def check_model(name: str, dim: int) -> None:
     Raises:
         ValueError: naming the models that do.
     """
-    if name != "none" and not {dim, 2} & set(model_info(name).dimensions):
-        able = ", ".join(["none", *list_models(dimensions=dim)])
+    if name != "none" and not {dim, 2} & set(find_model(name).dimensions):
+        able = ", ".join(["none", *all_models(dimensions=dim)])
         raise ValueError(f"model: {name} does not register {dim}D images; choose from {able}")
 
 
@@ -107,7 +108,7 @@ def check_chain(settings: Settings, dim: int) -> None:
         if name in START_KINDS and name not in list_models():
             raise ValueError(f"stages: {name} is a way to start; pass --init {name}, and models and refine as stages")
         check_model(name, dim)
-        if model_info(name).kind == "deformable":
+        if find_model(name).kind == "deformable":
             deformable = name
         elif deformable is not None:
             raise ValueError(f"stages: {name} is rigid and must come before {deformable}, which is deformable")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -10,32 +11,34 @@ from torch import Tensor
 
 from regcore.field import from_voxels
 from regcore.grid import Grid
-from regcore.models import RegistrationModel, model_info
+from regcore.models import RegistrationModel
 from regcore.ops.fields import compose
 from regcore.preprocess import Inputs, displacement_from, make_pair, registration_grid
 from regcore.settings import Settings
 from regcore.slices import Stack
 from regcore.transform import CompositeTransform, DenseTransform, Transform
 from regcore.watch import watched
-from regcore.weights import Trained, load_trained
+from regcore.weights import Trained, find_model, is_trained, load_trained
 
 Report = Callable[[float, str], None]
 
 _SLICES_AT_ONCE = 8
 
 
-def runs_slicewise(name: str, grid: Grid, slicewise: bool | None) -> bool:
+def runs_slicewise(name: str, grid: Grid, slicewise: bool | None, weights: Path | None = None) -> bool:
     """Whether the network ``name`` registers images on ``grid`` slice by slice.
 
     Args:
         name: of a deformable network.
         grid: of the fixed image.
-        slicewise: what the user asked for; None: nothing.
+        slicewise: what the user asked for; None: nothing. What there are weights for then decides, or else whether
+            the slices are thick.
+        weights: folder of weights, see `load_trained`.
 
     Raises:
         ValueError: it was asked for what it cannot do.
     """
-    able = model_info(name).dimensions
+    able = find_model(name).dimensions
     if grid.dim == 2:
         return False
     if slicewise is not None and (2 if slicewise else 3) not in able:
@@ -45,7 +48,9 @@ def runs_slicewise(name: str, grid: Grid, slicewise: bool | None) -> bool:
         )
     if slicewise is not None:
         return slicewise
-    return 3 not in able or (2 in able and Stack.of(grid).thick)
+    trained = [dimensions for dimensions in able if is_trained(name, dimensions, weights)]
+    usable = trained or able
+    return 3 not in usable or (2 in usable and Stack.of(grid).thick)
 
 
 def network_displacement(
@@ -67,12 +72,14 @@ def network_displacement(
         report: told the fraction done and a message; what it raises ends the work.
     """
     fixed = inputs.fixed.grid
-    spacing = model_info(name).default_spacing_mm
-    stack = Stack.of(fixed).in_plane(spacing) if runs_slicewise(name, fixed, settings.slicewise) else None
+    slicewise = runs_slicewise(name, fixed, settings.slicewise, settings.weights)
+    dimensions = 2 if slicewise else fixed.dim
+    spacing = find_model(name, settings.weights, dimensions).default_spacing_mm
+    stack = Stack.of(fixed).in_plane(spacing) if slicewise else None
     grid = stack.grid if stack else registration_grid(fixed, max(spacing, min(fixed.spacing)))
     pair = make_pair(inputs, known, grid)
     torch.manual_seed(settings.seed)
-    trained = load_trained(name, settings.weights, 2 if stack else fixed.dim)
+    trained = load_trained(name, settings.weights, dimensions)
     model = cast(RegistrationModel, trained.networks[0]).to(device)
     with torch.inference_mode():
         if stack is None:

@@ -14,14 +14,14 @@ from regcore.crop import gland_crop
 from regcore.gland_alignment import align_glands
 from regcore.image import Image
 from regcore.metrics.registration_error import surface_points
-from regcore.models import RigidModel, model_info
+from regcore.models import RigidModel
 from regcore.organ_search import find_organ
 from regcore.preprocess import Inputs
 from regcore.progress import CancelCheck
 from regcore.rigid import register_rigid
 from regcore.rigid_refine import Metric, RigidRefinement, keep_better, refine_rigid
 from regcore.transform import AffineTransform, CompositeTransform, RigidTransform, Transform
-from regcore.weights import Trained, load_trained
+from regcore.weights import Trained, find_model, load_trained
 
 UNSURE_MM = 3.0
 
@@ -72,9 +72,9 @@ def rigid_step(
 
     Args:
         inputs: 3D images and their glands.
-        model: a rigid network's registered name.
+        model: name of a rigid model.
         start: fixed to moving points; rigid.
-        weights: folder of weights to use in the place of those that come with the package.
+        weights: folder of weights to use in the place of the user's and the package's.
         passes: how many stages run, see `register_rigid`.
         ensemble: see `register_rigid`.
         seed: of the ensemble, and of a network without weights.
@@ -147,7 +147,7 @@ def refined_step(
 
 def is_rigid(model: str) -> bool:
     """Whether ``model`` finds a rigid transform; ``none`` does not."""
-    return model != "none" and model_info(model).kind == "rigid"
+    return model != "none" and find_model(model).kind == "rigid"
 
 
 def linear_start(start: Transform) -> AffineTransform:

@@ -18,7 +18,7 @@ class Settings:
     """What a user may choose.
 
     Attributes:
-        model: a name of `regcore.models.list_models`, or ``none``: initial transform and refinement alone.
+        model: a name of `regcore.weights.all_models`, or ``none``: initial transform and refinement alone.
         init: how the volumes are brought together first, one step after the other; None: as suits the model.
         refine: iterations on the pair itself: None the default budget, 0 none; of a rigid model it is on or off.
         similarity: what refinement compares: ``lncc`` within a modality, ``mind`` across, ``auto`` by correlation; of
@@ -26,7 +26,7 @@ class Settings:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         inverse: also work out the way back.
         seed: of the weights of a model that has none on file, and of the ensemble.
-        weights: folder of weights to use in the place of those that come with the package.
+        weights: folder of weights to use in the place of the user's and the package's.
         stages: models and ``refine``, one going on from the other, in the place of ``model``; None: ``model``, then
             refinement.
         passes: of a rigid model; None: one per trained network.

@@ -89,7 +89,7 @@ def deformable_network(name: str, found: Found, work: Work, report: Report, stop
     )
     dense = added(displacement, own_grid, found.dense, work.grid)
     warnings = (*found.warnings, trained.warning) if trained.warning else found.warnings
-    slicewise = runs_slicewise(name, work.inputs.fixed.grid, work.settings.slicewise)
+    slicewise = runs_slicewise(name, work.inputs.fixed.grid, work.settings.slicewise, work.settings.weights)
     weights = {**found.weights, **trained.files}
     return replace(found, dense=dense, weights=weights, warnings=warnings, slicewise=slicewise)
 

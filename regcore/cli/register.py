@@ -32,7 +32,7 @@ def parser() -> ArgumentParser:
     made.add_argument("fixed", type=Path, help="image file or DICOM folder; the result lies on its grid")
     made.add_argument("moving", type=Path, help="image file or DICOM folder to bring onto it")
     made.add_argument("-o", "--output", type=Path, required=True, help="folder for the results; made if absent")
-    made.add_argument("--model", type=str, default="none", help="network, see `regcore models`; none: refinement alone")
+    made.add_argument("--model", type=str, default="none", help="model, see `regcore models`; none: refinement alone")
     made.add_argument(
         "--stages",
         type=str | None,
@@ -87,7 +87,7 @@ def parser() -> ArgumentParser:
     made.add_argument(
         "--moving-targets", type=Path | None, default=None, help="points in the moving image to carry to fixed"
     )
-    made.add_argument("--weights", type=Path | None, default=None, help="folder of weights from your own training")
+    made.add_argument("--weights", type=Path | None, default=None, help="folder of weights that come before your models and the package")
     made.add_argument("--passes", type=int | None, default=None, help="of a rigid model; default: as trained")
     made.add_argument("--ensemble", type=int, default=8, help="runs of a rigid model, for its spread; 1: one run")
     made.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")

@@ -57,7 +57,7 @@ def register_model(info: ModelInfo) -> Callable[[_Build], _Build]:
     """
 
     def register(build: _Build) -> _Build:
-        if not _NAME.fullmatch(info.name):
+        if not is_model_name(info.name):
             raise ValueError(f"model name must be lower case words joined by hyphens, got {info.name!r}")
         if info.name in _ENTRIES:
             raise ValueError(f"model name {info.name!r} is registered already; choose another")
@@ -65,6 +65,11 @@ def register_model(info: ModelInfo) -> Callable[[_Build], _Build]:
         return build
 
     return register
+
+
+def is_model_name(text: str) -> bool:
+    """Whether ``text`` may be the name of a model: lower case words joined by hyphens."""
+    return _NAME.fullmatch(text) is not None
 
 
 def list_models(kind: Kind | None = None, dimensions: int | None = None) -> list[str]:

@@ -1,4 +1,4 @@
-"""The trained networks that come with the package: one safetensors file per stage, and a card for each model."""
+"""Trained networks: those that come with the package, with a card for each, and those in the user's folder."""
 
 from __future__ import annotations
 
@@ -6,11 +6,32 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from regcore.models import dimension_option, load_model, model_info
+from regcore.models import dimension_option, load_model
 from regcore.models._registry import build_model
 from regcore.models.base import Network
+from regcore.weights._catalogue import Stored, all_models, find_model, network_of, stored, user_models
+from regcore.weights._folders import check_name, files_of, package_folder, places, user_folder
+from regcore.weights._importing import Imported, import_model
 
-_FOLDER = Path(__file__).parent
+__all__ = [
+    "Imported",
+    "Stored",
+    "Trained",
+    "all_models",
+    "card",
+    "check_name",
+    "find_model",
+    "import_model",
+    "is_trained",
+    "load_trained",
+    "network_of",
+    "stand_in",
+    "stored",
+    "user_folder",
+    "user_models",
+    "weight_files",
+]
+
 # What runs in the place of a network that nobody has trained yet: the same one for smaller crops.
 _STAND_INS = {"attention-reg": "attention-reg-small", "attention-reg-label": "attention-reg-label-small"}
 
@@ -33,20 +54,17 @@ class Trained:
 
 
 def weight_files(name: str, folder: Path | None = None) -> tuple[Path, ...]:
-    """Return the files of a model's stages in order, ``NAME.stage1.safetensors`` first; none if it has none.
+    """Return the files of a model's stages in order; none if it has none.
 
     Args:
         name: of a model.
-        folder: where to look; the package's own weights unless told.
+        folder: where to look; the user's folder and then the package's unless told.
 
     Raises:
         ValueError: no model has this name.
     """
-    model_info(name)
-    found: list[Path] = []
-    while (path := (folder or _FOLDER) / f"{name}.stage{len(found) + 1}.safetensors").is_file():
-        found.append(path)
-    return tuple(found)
+    network_of(name)
+    return next((files for _, place in places(folder) if (files := files_of(place, name))), ())
 
 
 def stand_in(name: str) -> str | None:
@@ -56,46 +74,62 @@ def stand_in(name: str) -> str | None:
 
 
 def card(name: str) -> str | None:
-    """Return the text of a model's card: data, steps, figures, limits; None if it has none."""
-    path = _FOLDER / f"{name}.md"
+    """Return the text of a model's card, beside its weights: data, steps, figures, limits; None if it has none."""
+    files = weight_files(name)
+    path = (files[0].parent if files else package_folder()) / f"{name}.md"
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
-def load_trained(name: str, folder: Path | None = None, dimensions: int = 3) -> Trained:
+def load_trained(name: str, folder: Path | None = None, dimensions: int | None = None) -> Trained:
     """Return a model's networks with their weights.
 
     Without weights of its own a model is replaced by its stand-in, or runs with new weights; ``warning`` says so.
 
     Args:
         name: of a model.
-        folder: of weights to use in the place of the package's.
-        dimensions: number of spatial axes the networks are for.
+        folder: of weights to use in the place of the user's and the package's.
+        dimensions: number of spatial axes the networks are for; None: as the weights are.
 
     Raises:
         ValueError: unknown name, no weights of this model in ``folder``, a damaged file, or a model that does not
             register such images.
     """
-    option = dimension_option(name, dimensions)
-    files = weight_files(name, folder)
-    networks = tuple(load_model(path) for path in files)
-    if networks and getattr(networks[0], "dimensions", 3) == dimensions:
-        hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-        return Trained(name, networks, hashes)
+    network = network_of(name)
+    option = {} if dimensions is None else dimension_option(network, dimensions)
+    found = stored(name, folder, dimensions)
+    if found is not None:
+        return _loaded(name, found)
     if folder is not None:
-        found = f"weights for {networks[0].dimensions}D images" if networks else "no such file"
-        raise ValueError(f"weights: expected {name}.stage1.safetensors for {dimensions}D images, found {found}")
-    other = stand_in(name)
-    if other is None:
+        other = stored(name, folder)
+        held = f"weights for {other.description.dimensions}D images" if other else "no such file"
+        wanted = f"{name}.safetensors or {name}.stage1.safetensors"
+        which = "" if dimensions is None else f" for {dimensions}D images"
+        raise ValueError(f"weights: expected {wanted}{which}, found {held}")
+    if name != network:
+        raise ValueError(f"model {name!r} registers {find_model(name).dimensions[0]}D images, not {dimensions}D")
+    other_name = stand_in(name)
+    if other_name is None:
         which = f" for {dimensions}D images" if option else ""
         sentence = f"The model {name} has no trained weights{which} yet: it ran with new ones."
         return Trained(name, (build_model(name, option).eval(),), {}, sentence)
-    sentence = f"The model {name} has no trained weights yet: {other}, the same network for smaller crops, ran instead."
-    trained = load_trained(other)
-    return Trained(other, trained.networks, trained.files, sentence)
+    trained = load_trained(other_name)
+    sentence = (
+        f"The model {name} has no trained weights yet: {other_name}, the same network for smaller crops, ran instead."
+    )
+    return Trained(other_name, trained.networks, trained.files, sentence)
 
 
-def is_trained(name: str, dimensions: int = 3) -> bool:
-    """Whether the package has weights of ``name``, or of its stand-in, for images of so many axes."""
-    if dimensions not in model_info(name).dimensions:
+def is_trained(name: str, dimensions: int = 3, folder: Path | None = None) -> bool:
+    """Whether there are weights of ``name``, or of its stand-in, for images of so many axes."""
+    if dimensions not in find_model(name).dimensions:
         return False
-    return bool(load_trained(name, dimensions=dimensions).files)
+    return stored(name, folder, dimensions) is not None or (folder is None and stand_in(name) is not None)
+
+
+def _loaded(name: str, found: Stored) -> Trained:
+    networks = tuple(load_model(path) for path in found.files)
+    first = found.description.recipe.name
+    for path, network in zip(found.files, networks, strict=True):
+        if network.recipe is not None and network.recipe.name != first:
+            raise ValueError(f"weights {path} hold the network {network.recipe.name}, but stage 1 holds {first}")
+    return Trained(name, networks, {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found.files})
