@@ -87,7 +87,7 @@ def parser() -> ArgumentParser:
     made.add_argument(
         "--moving-targets", type=Path | None, default=None, help="points in the moving image to carry to fixed"
     )
-    made.add_argument("--weights", type=Path | None, default=None, help="folder of weights that come before your models and the package")
+    made.add_argument("--weights", type=Path | None, default=None, help="folder of weights, looked into first")
     made.add_argument("--passes", type=int | None, default=None, help="of a rigid model; default: as trained")
     made.add_argument("--ensemble", type=int, default=8, help="runs of a rigid model, for its spread; 1: one run")
     made.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
