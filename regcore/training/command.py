@@ -12,6 +12,7 @@ from typing import cast
 import torch
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from lightning.pytorch.utilities import rank_zero_only
 
 from regcore.checks import DeviceError
 from regcore.io import silence_itk
@@ -96,16 +97,19 @@ def _run(chosen: Namespace, config: Config) -> None:
         raise ValueError("output: expected a folder for model, checkpoints and logs; pass --output DIR")
     folder = cast(Path, chosen.output)
     text = _dumped(chosen)
-    _check_folder(folder, text, chosen.resume)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"output: the folder {folder} cannot be made: {error.strerror or error}") from error
+    first = rank_zero_only.rank == 0  # of several processes; the others find the folder as this one left it
+    if first:
+        _check_folder(folder, text, chosen.resume)
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
     task, source = build(config)
-    write_text(folder / CONFIG, text)
-    fit(task, folder, resume=chosen.resume, quiet=chosen.quiet)
+    if first:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"output: the folder {folder} cannot be made: {error.strerror or error}") from error
+        write_text(folder / CONFIG, text)
+    fit(task, folder, resume=chosen.resume, quiet=chosen.quiet or not first)
     if task.trainer.is_global_zero:
         figures = write_model(task, source, folder / MODEL)
         if not chosen.quiet:

@@ -82,7 +82,8 @@ class LabelSource:
         if both:
             raise ValueError(f"labels.held_out: {both[0].name} is among the maps to learn from; leave it out of one")
         size = options.size if self.dimensions == 3 else (max(options.size), *options.size)
-        self.maps = read_maps([*learn, *judge], size, options.spacing_mm, options.outside)
+        counting = [value for group in options.groups for value in group]
+        self.maps = read_maps([*learn, *judge], size, options.spacing_mm, counting)
         self.learn, self.judge = range(len(learn)), range(len(learn), len(learn) + len(judge))
         groups = options.groups or tuple((value,) for value in self.maps.values[1:])
         self.labels = tuple(range(1, len(groups) + 1))
