@@ -4,6 +4,7 @@ To add one: write ``regcore/models/<family>.py`` with a `RegistrationModel` and 
 `register_model`, and import it below; the tests of all registered models then cover it.
 """
 
+from regcore.models import air as air
 from regcore.models import attention_reg as attention_reg
 from regcore.models import pan as pan
 from regcore.models._checkpoint import Provenance, load_model, save_model
