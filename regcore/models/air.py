@@ -36,17 +36,17 @@ class AiR(RegistrationModel):
     Each decoded token carries one number per axis, passed through tanh: a control grid, made into a dense
     field. The paper leaves open, and here the default is:
 
-    - the feed-forward nets' units: 2048, torch's default, where its size is meant (`air_mnist`);
-    - the meaning of "i = 4" patches: 4 by 4 of them (`air_mnist`), not 4 by 4 pixels (`air_mnist_fine`);
-    - which image the encoder sees: the fixed one, as in the text; the authors' code feeds it the moving one;
-    - the way from grid to field: cubic interpolation between aligned corners, as in their code.
+    - "i = 4" means 4 by 4 patches (`air_mnist`), not patches of 4 by 4 pixels (`air_mnist_fine`);
+    - the feed-forward nets of these two have 2048 units, the default of the library the authors used;
+    - the encoder sees the fixed image, as in the text; the authors' later code feeds it the moving one;
+    - these two interpolate their control grid cubically, corners aligned, as that code does.
 
     Fixed and moving play different parts: exchanging them does not give the inverse.
 
     Args:
         dimensions: 2 or 3.
         patch: side of the patches, voxels.
-        reference: tokens per axis for which learned positions are stored.
+        reference: side of the images, voxels, for whose tokens learned positions are stored.
         width: numbers per token.
         heads: of each attention; their number divides ``width``.
         layers: blocks of the encoder, and of the decoder.
@@ -84,10 +84,9 @@ class AiR(RegistrationModel):
         _check_words(positions, field, encoder_image)
         if dimensions not in (2, 3):
             raise ValueError(f"dimensions must be 2 or 3, got {dimensions}")
-        if patch < 2 or min(reference, layers, hidden) < 1:
+        if not 2 <= patch <= reference or min(layers, hidden) < 1:
             raise ValueError(
-                "patch must be at least 2, reference, layers and hidden at least 1, "
-                f"got {patch}, {reference}, {layers} and {hidden}"
+                f"patch must be from 2 to {reference}, layers and hidden at least 1, got {patch}, {layers} and {hidden}"
             )
         if heads < 1 or width < 2 * dimensions or width % heads:
             raise ValueError(
@@ -104,7 +103,7 @@ class AiR(RegistrationModel):
         self.diffeomorphic = diffeomorphic
         convolution = nn.Conv2d if dimensions == 2 else nn.Conv3d
         self.embedding = convolution(1, width, patch, stride=patch)
-        self.positions = LearnedPositions(width, [reference] * dimensions) if positions == "learned" else None
+        self.positions = LearnedPositions(width, [reference // patch] * dimensions) if positions == "learned" else None
         self.encoder = Stack(layers, width, heads, hidden, cross=False)
         self.decoder = Stack(layers, width, heads, hidden, cross=True)
         self.heads = nn.ModuleList(nn.Linear(width, dimensions) for _ in range(scales))
@@ -196,11 +195,10 @@ def air(
     diffeomorphic: bool = False,
 ) -> AiR:
     """Make AiR for medical images, a first stage for large motion; the options are those of `AiR`."""
-    side = 112 if dimensions == 2 else 96  # voxels, of the images it is meant for
     return AiR(
         dimensions,
         patch,
-        max(side // patch, 1),
+        112 if dimensions == 2 else 96,
         width=128,
         heads=8,
         layers=layers,
@@ -230,7 +228,7 @@ def _paper(patch: int, hidden: int, positions: Positions, encoder_image: Encoder
     return AiR(
         2,
         patch,
-        28 // patch,
+        28,
         width=16,
         heads=4,
         layers=1,

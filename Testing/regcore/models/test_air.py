@@ -12,7 +12,7 @@ from regcore.ops.sampling import warp
 def small(dimensions=2, patch=4, **options):
     """A network with a head large enough for displacements of some voxels."""
     torch.manual_seed(0)
-    model = AiR(dimensions, patch, 4, width=16, heads=4, layers=1, hidden=32, **options).eval()
+    model = AiR(dimensions, patch, 16, width=16, heads=4, layers=1, hidden=32, **options).eval()
     for head in model.heads:
         torch.nn.init.normal_(head.weight, std=0.3)
     return model
@@ -248,7 +248,8 @@ def test_training_is_deterministic():
     ("options", "message"),
     [
         ({"dimensions": 4}, "dimensions must be 2 or 3"),
-        ({"patch": 1}, "patch must be at least 2"),
+        ({"patch": 1}, "patch must be from 2 to 96"),
+        ({"patch": 0}, "patch must be from 2 to 96"),
         ({"layers": 0}, "layers and hidden at least 1"),
         ({"positions": "x"}, "positions must be learned or sincos"),
         ({"field": "x"}, "field must be bspline or bicubic"),
@@ -264,4 +265,4 @@ def test_refuses_wrong_options(options, message):
 
 def test_refuses_a_width_that_the_heads_do_not_share():
     with pytest.raises(ValueError, match="width must be a multiple of heads"):
-        AiR(2, 4, 4, width=10, heads=4, layers=1, hidden=8)
+        AiR(2, 4, 16, width=10, heads=4, layers=1, hidden=8)
