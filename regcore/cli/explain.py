@@ -1,4 +1,4 @@
-"""`regcore explain`: what a rigid attention network looked at, as volumes and a page with pictures."""
+"""`regcore explain`: what a network looked at, as volumes and a page with pictures; here of the rigid ones."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from jsonargparse import ArgumentParser, Namespace
 
 from regcore import __version__
 from regcore.checks import check_inputs, check_model
+from regcore.cli import explain_deformable
+from regcore.cli.wording import described, whole_numbers
+from regcore.deformable_explanation import DRAWS
 from regcore.explain import NUMBERS, Target
 from regcore.explain_report import write_explanation
 from regcore.explanation import Explanation, explain
 from regcore.image import Image
 from regcore.io import read_image, read_labels, read_transform, write_image
-from regcore.models import list_models, model_info
 from regcore.models.attention_reg import AttentionReg
+from regcore.network_grid import MOST_VOXELS
 from regcore.outputs import staged
 from regcore.preprocess import Inputs, gland_of
 from regcore.rigid import register_rigid
 from regcore.rigid_step import linear_start, organ_start
 from regcore.transform import AffineTransform
-from regcore.weights import Trained, load_trained
+from regcore.weights import Trained, all_models, find_model, load_trained
 
-HELP = "show what an attention network looked at"
+HELP = "show what a network looked at"
 
 _ALL = "Grad-CAM differentiates the sum of the squares of the network's six numbers (mm and degrees)"
 _ONE = "Grad-CAM differentiates {name}, so the map shows what raises it"
@@ -48,39 +51,97 @@ class _Seen:
 
 def parser() -> ArgumentParser:
     """Describe the command line."""
-    made = ArgumentParser(description="Write Grad-CAM and attention maps of a rigid attention network, and a report.")
+    made = ArgumentParser(
+        description="Write what a network looked at, and a report: of a rigid attention network Grad-CAM and attention "
+        "maps, of a deformable network how much each place of both images counts for the displacement."
+    )
     made.add_argument("fixed", type=Path, help="image file or DICOM folder")
     made.add_argument("moving", type=Path, help="image file or DICOM folder")
     made.add_argument("-o", "--output", type=Path, required=True, help="folder for the results; made if absent")
-    made.add_argument("--model", type=str, default="attention-reg", help="a rigid attention network")
-    made.add_argument("--fixed-labels", type=Path | None, default=None, help="label map with the gland: needed")
-    made.add_argument("--gland-labels", type=str, default="1", help="labels that make up the gland")
+    made.add_argument("--model", type=str, default="attention-reg", help="the network")
     made.add_argument(
-        "--init",
+        "--fixed-labels",
         type=Path | None,
         default=None,
-        help="transform file: the network looks at the pair under it; by default as `regcore register` does: from the "
-        "gland's centre in the middle of the moving volume, after the stages before",
+        help="label map with the gland: a rigid network needs it; of a deformable one the maps' share in it is given",
     )
-    made.add_argument("--stage", type=int | None, default=None, help="whose network is asked; default: the last one")
+    made.add_argument(
+        "--gland-labels", type=str | None, default=None, help="labels that count; default: rigid 1, deformable all"
+    )
+    made.add_argument(
+        "--init",
+        type=str | None,
+        default=None,
+        help="transform file: the network looks at the pair under it; deformable also none, centre, moments, rigid or "
+        "affine; by default as `regcore register` does: rigid from the gland's centre in the middle of the moving "
+        "volume, after the stages before; deformable affine",
+    )
+    made.add_argument("--voxel", type=str | None, default=None, help="I,J,K of the fixed image that is asked about")
+    made.add_argument("--weights", type=Path | None, default=None, help="folder of weights from your own training")
+    made.add_argument("--seed", type=int, default=0, help="of networks without trained weights, and of the draws")
+    made.add_argument("-q", "--quiet", action="store_true", help="show nothing but errors")
+    _add_rigid(made)
+    _add_deformable(made)
+    return made
+
+
+def _add_rigid(made: ArgumentParser) -> None:
+    made.add_argument(
+        "--stage", type=int | None, default=None, help="rigid: whose network is asked; default: the last one"
+    )
     made.add_argument(
         "--mode",
         type=Literal["activations", "weights"],
         default="activations",
-        help="slope along the features (Grad-CAM), or along the weights of the convolution before (the paper's words)",
+        help="rigid: slope along the features (Grad-CAM), or along the weights of the convolution before (the paper's "
+        "words)",
     )
-    made.add_argument("--target", type=Literal["all", *NUMBERS], default="all", help="what is differentiated")
-    made.add_argument("--voxel", type=str | None, default=None, help="I,J,K of the fixed image: its attention as well")
-    made.add_argument("--weights", type=Path | None, default=None, help="folder of weights from your own training")
-    made.add_argument("--seed", type=int, default=0, help="of networks without trained weights")
-    made.add_argument("-q", "--quiet", action="store_true", help="show nothing but errors")
-    return made
+    made.add_argument("--target", type=Literal["all", *NUMBERS], default="all", help="rigid: what is differentiated")
+
+
+def _add_deformable(made: ArgumentParser) -> None:
+    made.add_argument(
+        "--spacing",
+        type=float | None,
+        default=None,
+        help=f"deformable: voxel size (mm); default: the network's own, coarser beyond {MOST_VOXELS} voxels",
+    )
+    made.add_argument(
+        "--draws", type=int | None, default=None, help=f"deformable: random signs of the estimate; default: {DRAWS}"
+    )
+    made.add_argument(
+        "--device", type=str | None, default=None, help="deformable: auto (the default), cpu, cuda or cuda:N"
+    )
 
 
 def run(chosen: Namespace) -> None:
     """Do it; raises what `regcore.cli.main` turns into exit codes."""
-    voxel = None if chosen.voxel is None else _whole(chosen.voxel, "voxel", "30,32,24")
-    values = _whole(chosen.gland_labels, "gland-labels", "1,2")
+    if chosen.model == "none":
+        raise ValueError(f"model: only networks can be explained; choose from {', '.join(all_models())}, got none")
+    rigid = find_model(chosen.model).kind == "rigid"
+    _check_kind(chosen, "rigid" if rigid else "deformable")
+    if rigid:
+        _run_rigid(chosen)
+    else:
+        explain_deformable.run(chosen)
+
+
+def _check_kind(chosen: Namespace, kind: str) -> None:
+    """Refuse options of the other kind of network."""
+    of_rigid = {
+        "stage": chosen.stage is not None,
+        "mode": chosen.mode != "activations",
+        "target": chosen.target != "all",
+    }
+    of_deformable = {name: chosen[name] is not None for name in ("spacing", "draws", "device")}
+    for name, given in (of_deformable if kind == "rigid" else of_rigid).items():
+        if given:
+            raise ValueError(f"{name}: {chosen.model} is a {kind} network, which has no such option; leave it out")
+
+
+def _run_rigid(chosen: Namespace) -> None:
+    voxel = None if chosen.voxel is None else whole_numbers(chosen.voxel, "voxel", "30,32,24")
+    values = [1] if chosen.gland_labels is None else whole_numbers(chosen.gland_labels, "gland-labels", "1,2")
     target: Target = "all" if chosen.target == "all" else NUMBERS.index(chosen.target)
     with staged(chosen.output) as folder:
         inputs = _inputs(chosen, values)
@@ -95,7 +156,6 @@ def run(chosen: Namespace) -> None:
 
 
 def _inputs(chosen: Namespace, values: list[int]) -> Inputs:
-    _check_kind(chosen.model)
     fixed, moving = read_image(chosen.fixed, "fixed"), read_image(chosen.moving, "moving")
     check_model(chosen.model, fixed.dim)
     if chosen.fixed_labels is None:
@@ -106,12 +166,6 @@ def _inputs(chosen: Namespace, values: list[int]) -> Inputs:
     return inputs
 
 
-def _check_kind(model: str) -> None:
-    if model == "none" or model_info(model).kind != "rigid":
-        able = ", ".join(name for name in list_models(dimensions=3) if model_info(name).kind == "rigid")
-        raise ValueError(f"model: only rigid attention networks can be explained; choose from {able}, got {model}")
-
-
 def _seen(chosen: Namespace, inputs: Inputs, trained: Trained) -> _Seen:
     """Return the network to ask and the transform it looks through."""
     networks = [network for network in trained.networks if isinstance(network, AttentionReg)]
@@ -120,7 +174,7 @@ def _seen(chosen: Namespace, inputs: Inputs, trained: Trained) -> _Seen:
         raise ValueError(f"stage: expected 1 to {len(networks)}, as {trained.name} was trained, got {stage}")
     if chosen.init is not None:
         given = linear_start(read_transform(chosen.init, inputs.fixed.grid, "init"))
-        return _Seen(networks[stage - 1], given, chosen.init.name, stage)
+        return _Seen(networks[stage - 1], given, Path(chosen.init).name, stage)
     gland = cast(Image, inputs.fixed_gland)
     start = organ_start(gland, inputs.moving)
     if stage == 1:
@@ -149,8 +203,8 @@ def _summary(chosen: Namespace, inputs: Inputs, trained: Trained, seen: _Seen, f
         "crop": {"size": list(found.crop.size), "extent_mm": list(found.crop.extent)},
         "in_gland": {**shares, "even": found.gland_share},
         "warnings": _warnings(chosen, trained, found, shares),
-        "fixed": _described(chosen.fixed, inputs.fixed),
-        "moving": _described(chosen.moving, inputs.moving),
+        "fixed": described(chosen.fixed, inputs.fixed),
+        "moving": described(chosen.moving, inputs.moving),
     }
 
 
@@ -171,28 +225,12 @@ def _warnings(chosen: Namespace, trained: Trained, found: Explanation, shares: M
     return said
 
 
-def _described(path: Path, image: Image) -> dict[str, object]:
-    # A file's name, never its path: folders may carry a patient's name.
-    return {
-        "file": path.name,
-        "size": list(image.grid.size),
-        "spacing": [round(s, 6) for s in image.grid.spacing],
-    }
-
-
 def _write(folder: Path, summary: dict[str, object], found: Explanation, inputs: Inputs) -> None:
     for name, volume in found.volumes(inputs.fixed.grid, inputs.moving.grid).items():
         write_image(volume, folder / f"{name}.nii.gz")
     text = json.dumps(summary, indent=2, allow_nan=False)
     (folder / "explain.json").write_text(text + "\n", encoding="utf-8")
     write_explanation(folder, summary, found, inputs)
-
-
-def _whole(text: str, name: str, example: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ValueError(f"{name}: expected whole numbers joined by commas, as in {example}, got {text}") from None
 
 
 def _table(found: Explanation) -> str:

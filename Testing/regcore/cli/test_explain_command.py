@@ -157,8 +157,8 @@ def test_bad_option(options, words, pair, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        ("pan", "only rigid attention networks"),
-        ("none", "only rigid attention networks"),
+        ("pan", "weights: expected pan"),
+        ("none", "only networks can be explained"),
         ("nothing", "nothing"),
         ("feature-reg", "no such file"),
     ],
