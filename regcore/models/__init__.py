@@ -6,7 +6,9 @@ To add one: write ``regcore/models/<family>.py`` with a `RegistrationModel` and 
 
 from regcore.models import air as air
 from regcore.models import attention_reg as attention_reg
+from regcore.models import caml as caml
 from regcore.models import pan as pan
+from regcore.models import resaatt as resaatt
 from regcore.models._checkpoint import Provenance, load_model, save_model
 from regcore.models._factory import create_model
 from regcore.models._registry import ModelInfo, dimension_option, list_models, model_info

@@ -54,7 +54,8 @@ class CAML(RegistrationModel):
         bottleneck: of the residual blocks between the passes, make the coarsest one a bottleneck; in full it has
             a quarter of all parameters.
         stochastic_depth: share of blocks that training skips, rising linearly to this at the last module.
-        diffeomorphic: take the output of each pass for a velocity and integrate it.
+        diffeomorphic: take the output of each pass for a velocity and integrate it in seven squarings. What comes
+            out folds no more, unless it squeezes space to less than its voxels can show.
         half_resolution: work on images of half the size and enlarge the displacement.
 
     Raises:

@@ -48,11 +48,12 @@ class FusionUNet(nn.Module):
         widths = [channels * 2**level for level in range(levels)]
         reach = {"none": 0, "finer": 1, "all_finer": levels}[cross_levels]
         self.finer = [range(max(0, level - reach), level) for level in range(levels)]
-        rates = torch.split(torch.linspace(0, stochastic_depth, sum(depths)), list(depths))
+        share = stochastic_depth / max(1, sum(depths) - 1)
+        rates = [[share * (sum(depths[:k]) + step) for step in range(depths[k])] for k in range(levels)]
 
         def stages() -> nn.ModuleList:
             return nn.ModuleList(
-                FusionLevel(widths[k], heads[k], [widths[f] for f in self.finer[k]], rates[k].tolist(), options)
+                FusionLevel(widths[k], heads[k], [widths[f] for f in self.finer[k]], rates[k], options)
                 for k in range(levels)
             )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regcore.models.layers.normalisation import channels_last
+
 _SLOPE = 0.2
 
 
@@ -29,15 +31,13 @@ class ResidualSkip(nn.Module):
         self.convolutions = nn.ModuleList(
             nn.Conv3d(incoming, outgoing, side, padding=side // 2, bias=False) for incoming, outgoing, side in widths
         )
-        # One group per channel: an instance norm, on a CPU ten times as fast as the one of that name where the
-        # channels are innermost.
-        self.norms = nn.ModuleList(nn.GroupNorm(outgoing, outgoing) for _, outgoing, _ in widths)
+        self.norms = nn.ModuleList(nn.InstanceNorm3d(outgoing, affine=True) for _, outgoing, _ in widths)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return ``(N, D, H, W, C)`` for ``tokens`` of that shape."""
         data = identity = tokens.movedim(-1, 1)
         last = len(self.norms) - 1
         for step, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
-            data = norm(convolution(data))
+            data = channels_last(norm(convolution(data)))
             data = F.leaky_relu(data if step < last else data + identity, _SLOPE)
         return data.movedim(1, -1)
