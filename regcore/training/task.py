@@ -85,9 +85,10 @@ class Task(pl.LightningModule):
                 "go on from the last checkpoint"
             )
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Take the new weights into the average."""
-        if self.average is not None and self._part == self.config.run.accumulate:
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        """Take the new weights into the average at once: callbacks that save a checkpoint run before later hooks."""
+        super().optimizer_step(*arguments, **options)
+        if self.average is not None:
             self.average.update_parameters(self.model)
 
     def validation_step(self, batch: Tensor, index: int) -> None:
