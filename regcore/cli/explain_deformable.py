@@ -165,7 +165,11 @@ def _summary(chosen: Namespace, asked: _Asked, found: _Found) -> dict[str, objec
         "smoothing_voxels": SIGMA,
         "start": found.start,
         "transform": cast(AffineTransform, maps.start).homogeneous.tolist() if linear else None,
-        "grid": {"size": list(maps.grid.size), "spacing": list(maps.grid.spacing), "most_voxels": MOST_VOXELS},
+        "grid": {
+            "size": list(maps.grid.size),
+            "spacing": [round(s, 6) for s in maps.grid.spacing],
+            "most_voxels": MOST_VOXELS,
+        },
         "slicewise": found.seen_on.stack is not None,
         "displacement_mm": {"mean": float(maps.length.data.mean()), "max": float(maps.length.data.max())},
         "share_of_image": {side: maps.share_of(side) for side in _SIDES},
