@@ -88,6 +88,16 @@ def over(image: NDArray, share: NDArray | None = None) -> Picture:
     return np.asarray(np.rint((1 - weight) * background + weight * colour), dtype=np.uint8)
 
 
+def veiled(image: NDArray, share: NDArray) -> Picture:
+    """Colour ``(H, W)`` grey from 0 to 1 by a map that is 0 almost nowhere: the map leads, the image shimmers through.
+
+    In `over` bright tissue would outshine middling values of the map.
+    """
+    weight = np.clip(0.55 + 0.35 * share, 0, 1)[..., None]
+    background = 0.75 * np.repeat(grey(image)[..., None], 3, axis=2)
+    return np.asarray(np.rint((1 - weight) * background + weight * coloured(share, HEAT)), dtype=np.uint8)
+
+
 def marked(picture: Picture, where: NDArray, colour: str = OUTLINE) -> Picture:
     """Paint the pixels ``where`` of a picture, which is changed."""
     picture[where] = rgb(colour)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from regcore.deformable_explanation import DeformableExplanation
-from regcore.explain_pictures import CROSS, OUTLINE, Cut, cross, cuts, marked, outline, over, plane, view
+from regcore.explain_pictures import OUTLINE, Cut, cross, cuts, marked, outline, over, plane, veiled, view
 from regcore.grid import Matrix
 from regcore.image import Image
 from regcore.page import write_page
@@ -17,6 +17,7 @@ from regcore.report_pictures import PlaneViews
 
 _BARS_MM = (1, 2, 5, 10, 20, 50, 100)
 _MIDDLE = "the image's"
+_CROSS = "#35c9ff"  # in neither the images nor the maps
 
 
 def write_sensitivity(
@@ -45,17 +46,17 @@ def write_sensitivity(
 
 
 def draw_sensitivity(found: DeformableExplanation, inputs: Inputs, point: Matrix | None) -> Iterator[PlaneViews]:
-    """Yield both maps over their images, in three planes through ``point`` or through the strongest place of both."""
+    """Yield both maps over their images, in three planes through ``point`` or that show most of both."""
     images = [image.with_data(normalise(image), "float32") for image in (inputs.fixed, inputs.moving)]
     maps = found.scaled("fixed"), found.scaled("moving")
-    for cut in cuts(found.grid, _strongest(found) if point is None else point, _MIDDLE):
+    for cut in cuts(found.grid, _telling(found) if point is None else point, _MIDDLE):
         shown = cut.of(images[0]), cut.of(images[1], found.start)
 
         def drawn(picture: Picture, cut: Cut = cut) -> Picture:
-            return picture if point is None else marked(picture, cross(cut, point), CROSS)
+            return picture if point is None else marked(picture, cross(cut, point), _CROSS)
 
         plain = [_outlined(over(image), cut, inputs.fixed_gland) for image in shown]
-        coloured = [over(image, cut.of(share)) for image, share in zip(shown, maps, strict=True)]
+        coloured = [veiled(image, cut.of(share)) for image, share in zip(shown, maps, strict=True)]
         there = "" if point is None else "; the cross: the voxel chosen"
         views = (
             view("Fixed", drawn(plain[0]), "the image that stays" + there),
@@ -71,7 +72,14 @@ def _outlined(picture: Picture, cut: Cut, region: Image | None) -> Picture:
     return picture if region is None else marked(picture, outline(cut, region))
 
 
-def _strongest(found: DeformableExplanation) -> Matrix:
-    """Return the strongest place of both maps; the middle where both are empty."""
-    place = found.strongest("fixed" if found.fixed.data.max() >= found.moving.data.max() else "moving")
-    return found.grid.centre if place is None else place
+def _telling(found: DeformableExplanation) -> Matrix:
+    """Return the point (mm) where the planes meet in which the squared maps add up to most.
+
+    Planes through the strongest place alone often show the rim of what there is to see.
+    """
+    both = found.fixed.data.square() + found.moving.data.square()
+    if not bool(both.any()):
+        return found.grid.centre
+    axes = range(both.ndim)
+    index = [int(both.sum(dim=[other for other in axes if other != axis]).argmax()) for axis in axes]
+    return found.grid.to_world(index[::-1])
