@@ -117,6 +117,17 @@ def test_full_mask_changes_nothing(case: Case, dim: int) -> None:
     torch.testing.assert_close(loss(warped, fixed, mask), loss(warped, fixed))
 
 
+@every_similarity
+@each_dimension
+def test_every_item_of_a_batch_counts_the_same_whatever_its_mask(case: Case, dim: int) -> None:
+    warped, fixed = case.inputs(dim)
+    loss = create_loss(case.name, **case.options)
+    mask = torch.ones(2, 1, *fixed.shape[2:])
+    mask[1, :, 3:] = 0
+    items = [loss(warped[i : i + 1], fixed[i : i + 1], mask[i : i + 1]) for i in range(2)]
+    torch.testing.assert_close(loss(warped, fixed, mask), torch.stack(items).mean())
+
+
 # The windows of these see a little of what surrounds the mask.
 @pytest.mark.parametrize("case", [c for c in SIMILARITIES if c.name not in ("ssim", "mind_ssc")], ids=str)
 @each_dimension

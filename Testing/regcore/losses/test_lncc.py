@@ -88,6 +88,18 @@ def test_float32_stays_between_0_and_1_where_windows_are_almost_flat(base: float
     assert warped.grad.isfinite().all()
 
 
+@pytest.mark.parametrize(("scale", "offset"), [(-1.0, 1.0), (1.1, 0.05), (3.0, 0.0)])
+def test_rounding_never_finds_more_than_full_correlation(scale: float, offset: float) -> None:
+    fixed = 0.02 * noise(1, 1, 20, 20).float()
+    fixed[..., 10:] += 0.9
+    assert 0 <= lncc(scale * fixed + offset, fixed) < 1e-3
+
+
+def test_float32_bears_intensities_far_from_0() -> None:
+    warped, fixed = (1000 + noise(1, 1, 16, 16, seed=seed).float() for seed in (0, 1))
+    torch.testing.assert_close(lncc(warped, fixed).double(), lncc(warped.double(), fixed.double()), atol=1e-5, rtol=0)
+
+
 def test_flat_windows_do_not_correlate() -> None:
     flat, textured = torch.full((1, 1, 12, 12), 0.4), noise(1, 1, 12, 12).float()
     assert lncc(flat, textured).item() == pytest.approx(1, abs=1e-4)

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from skimage.metrics import normalized_mutual_information
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from regcore.losses import nmi
 
@@ -96,20 +100,53 @@ def test_values_beyond_the_range_count_as_its_ends() -> None:
     torch.testing.assert_close(found, nmi((warped * 3 - 1).clamp(0, 1), fixed, value_range=(0.0, 1.0)))
 
 
-def test_memory_kept_for_the_gradient_does_not_grow_with_the_bins() -> None:
-    fixed = noise(1, 1, 280, 280).float()
-    warped = noise(1, 1, 280, 280, seed=1).float().requires_grad_()
+def test_weights_count_as_often_as_they_say() -> None:
+    warped, fixed = noise(1, 1, 1, 50), noise(1, 1, 1, 50, seed=1)
+    times = torch.arange(50) % 3
+    repeated = (image.repeat_interleave(times, dim=3) for image in (warped, fixed))
+    options = {"bins": 8, "value_range": (0.0, 1.0)}
+    torch.testing.assert_close(nmi(warped, fixed, mask=times.view(1, 1, 1, 50), **options), nmi(*repeated, **options))
+
+
+def test_range_of_the_image_is_a_constant_for_the_gradient() -> None:
+    warped, fixed = noise(1, 1, 9, 9).requires_grad_(), noise(1, 1, 9, 9, seed=1)
+    low, high = warped.detach().min(), warped.detach().max()
+    # With both images of one range, it may as well be given.
+    fixed = low + (fixed - fixed.min()) / (fixed.max() - fixed.min()) * (high - low)
+    (found,) = torch.autograd.grad(nmi(warped, fixed), warped)
+    (expected,) = torch.autograd.grad(nmi(warped, fixed, value_range=(low.item(), high.item())), warped)
+    inner = (warped > low) & (warped < high)  # at the very ends the clamp has a say
+    torch.testing.assert_close(found[inner], expected[inner])
+    assert found.abs().max() < 3 * found[inner].abs().max()
+
+
+class _Largest(TorchDispatchMode):
+    """Notes the largest tensor any operation makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.numel = max([self.numel, *(part.numel() for part in tree_leaves(out) if isinstance(part, Tensor))])
+        return out
+
+
+def test_memory_does_not_grow_with_the_bins() -> None:
+    fixed = noise(1, 1, 1000, 300).float()
+    warped = noise(1, 1, 1000, 300, seed=1).float().requires_grad_()
     kept = []
 
     def note(saved: Tensor) -> Tensor:
         kept.append(saved.numel())
         return saved
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
-        found = nmi(warped, fixed, bins=64)
-    found.backward()
-    # Whole weights would be 64 images and more.
+    with _Largest() as largest, torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
+        nmi(warped, fixed, bins=32).backward()
+    # All weights of one image would be 32 images.
     assert sum(kept) < 8 * fixed.numel()
+    assert largest.numel < 8 * fixed.numel()
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from skimage.metrics import structural_similarity
 
 from regcore.losses import ssim
+from regcore.ops.ssim import ssim_map
 
 from .loss_inputs import noise, smooth
 
@@ -18,6 +20,14 @@ def test_equals_scikit_image(size: tuple[int, ...]) -> None:
     )  # fmt: skip
     inside = full[tuple(slice(5, -5) for _ in size)]
     assert ssim(warped, fixed).item() == pytest.approx(1 - inside.mean(), abs=1e-12)
+
+
+@pytest.mark.parametrize("size", [(9, 12), (7, 6, 8)])
+def test_mask_weights_windows_by_their_centres(size: tuple[int, ...]) -> None:
+    warped, fixed, mask = (noise(1, 1, *size, seed=seed) for seed in (1, 2, 3))
+    inner = mask[(0, 0, *[slice(2, -2)] * len(size))]
+    expected = ((1 - ssim_map(warped, fixed, window=5)[0, 0]) * inner).sum() / inner.sum()
+    torch.testing.assert_close(ssim(warped, fixed, mask=mask, window=5), expected)
 
 
 def test_range_scales_with_the_intensities() -> None:
