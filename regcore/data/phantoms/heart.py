@@ -15,7 +15,7 @@ from regcore.data.phantoms.shapes import Points, Waves
 from regcore.grid import Matrix
 
 _BLUR = 25.0  # mm^2: how gradually the squared radius changes its rate at a border
-_NEWTON = 10  # steps of an inversion whose slope lies between 1/3 and about 2
+_HALVINGS, _NEWTON = 8, 5  # steps; after the first ones the bounds are closer than `_BLUR`
 RIGHT_WALL = 3.5  # mm, of the free wall
 _FADE = 16.0  # mm outside the heart, over which the motion fades
 
@@ -107,12 +107,7 @@ class Heart:
         before = self._drifted(phase).inverse_at(flat, iterations=20)
         radius, angle = self.polar(before)
         angle -= phase * self._rotation(radius, before[2])
-        target, limits = radius**2, self._limits(angle, before[2])
-        squared = target.copy()
-        for _ in range(_NEWTON):
-            loss, rate = self._loss(squared, limits)
-            squared -= (squared - phase * loss - target) / (1 - phase * rate)
-            np.maximum(squared, 0, out=squared)
+        squared = self._before_loss(radius**2, self._limits(angle, before[2]), phase)
         return self._cartesian(np.sqrt(squared), angle, before[2]).reshape(points.shape)
 
     def polar(self, points: Points) -> tuple[NDArray, NDArray]:
@@ -159,6 +154,19 @@ class Heart:
         beyond = np.maximum(radius - limits[2] - RIGHT_WALL, 0) / _FADE
         kept = np.exp(-(beyond**3))
         return loss * kept, (rate - loss * 1.5 * beyond**2 / (_FADE * radius)) * kept
+
+    def _before_loss(self, left: NDArray, limits: tuple[NDArray, NDArray, NDArray], phase: float) -> NDArray:
+        """Return the squared radius of which ``left`` is left, by halving its bounds and then by Newton's method."""
+        inner, outer, free = (limit**2 for limit in limits)
+        low, high = left, left + self.left_emptied * inner + self.right_emptied * (free - outer) + _BLUR
+        squared = (low + high) / 2
+        for step in range(_HALVINGS + _NEWTON):
+            loss, rate = self._loss(squared, limits)
+            excess = squared - phase * loss - left
+            low, high = np.where(excess < 0, squared, low), np.where(excess < 0, high, squared)
+            ahead = (low + high) / 2 if step < _HALVINGS else squared - excess / (1 - phase * rate)
+            squared = np.clip(ahead, low, high)
+        return np.asarray(squared)
 
     def _rotation(self, radius: NDArray, height: NDArray) -> NDArray:
         base, apex = self.twist
