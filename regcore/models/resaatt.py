@@ -130,25 +130,27 @@ def resaatt(
     memory_mib: float | None = None,
     diffeomorphic: bool = False,
 ) -> ReSAAttUNet:
-    """Make the U-Net with attention; the options are those of `ReSAAttUNet` and `PatchOptions`.
+    """Make the U-Net with attention.
 
-    What grows with the sixth power of the sides in 3D is kept small there.
+    The exact attention costs about as much as the pixels squared, nearly all of it at the full size. Larger
+    images are made affordable, in this order, by leaving out the first level, by larger strides, by ``pool``,
+    ``share`` (in training) or ``radius``.
 
     Args:
         dimensions: 2 or 3.
-        width: by default 32, in 3D 16.
-        norm: as there.
-        channels: by default 16, in 3D 8.
-        kernel: by default 5, in 3D 3.
-        scaled: as there.
-        overlap_norm: as there.
+        width: channels at the full size; by default 32, in 3D 16.
+        norm: see `ReSAAttUNet`.
+        channels: of query, key and value; by default 16, in 3D 8.
+        kernel: side of the patches; by default 5, in 3D 3.
+        scaled: see `PatchOptions`.
+        overlap_norm: see `PatchOptions`.
         attention_levels: those with a cell, of 0 (full size), 1 and 2; by default all, in 3D the last.
-        strides: between the patches, one for each level.
-        pool: as there.
-        radius: as there, pixels of the level.
-        share: as there.
-        memory_mib: as there.
-        diffeomorphic: as there.
+        strides: steps between the patches, one for each level.
+        pool: see `PatchOptions`.
+        radius: see `PatchOptions`; pixels of each level.
+        share: see `PatchOptions`.
+        memory_mib: see `PatchOptions`.
+        diffeomorphic: see `ReSAAttUNet`.
 
     Raises:
         ValueError: an option out of range.

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_MIB = {"cpu": 32, "cuda": 1024}
+_MIB = {"cpu": 64, "cuda": 1024}
 
 
 @dataclass(frozen=True)
@@ -209,19 +209,25 @@ class _PatchAttention(torch.autograd.Function):
         kernel, scale = ctx.options.kernel, _scale(keys, ctx.options)
         bordered, incoming = _bordered(query, kernel), _bordered(grad, kernel)
         result, grad_keys, grad_values = (torch.zeros_like(data) for data in (bordered, keys, values))
-        for items, pixels, seen, mask in _blocks(query, keys, centres, ctx.options):
-            near, slope = _patches(bordered[pixels], kernel, 1) * scale, _patches(incoming[pixels], kernel, 1)
-            key, value = keys[items, seen], values[items, seen]
-            logits = near @ key.mT
-            if mask is not None:
-                logits += mask
-            with torch.enable_grad():
-                weights = logits.requires_grad_().softmax(-1)
-            (grad_logits,) = torch.autograd.grad(weights, logits, slope @ value.mT)
-            grad_values[items, seen] += weights.detach().mT @ slope
-            grad_keys[items, seen] += grad_logits.mT @ near
-            _lay_out(grad_logits @ key * scale, result[pixels], kernel)
+        with torch.autocast(grad.device.type, enabled=False):
+            for items, pixels, seen, mask in _blocks(query, keys, centres, ctx.options):
+                near, slope = _patches(bordered[pixels], kernel, 1) * scale, _patches(incoming[pixels], kernel, 1)
+                key, value = keys[items, seen], values[items, seen]
+                weights, grad_logits = _softmax(near @ key.mT, mask, slope @ value.mT)
+                grad_values[items, seen] += weights.mT @ slope
+                grad_keys[items, seen] += grad_logits.mT @ near
+                _lay_out(grad_logits @ key * scale, result[pixels], kernel)
         return _inside(result, kernel), grad_keys, grad_values, None, None
+
+
+def _softmax(logits: Tensor, mask: Tensor | None, grad: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the weights and, for their gradient, that of the logits, ``(N, pixels, patches)``; overwrites logits."""
+    if mask is not None:
+        logits += mask
+    with torch.enable_grad():
+        weights = logits.requires_grad_().softmax(-1)
+    (grad_logits,) = torch.autograd.grad(weights, logits, grad)
+    return weights.detach(), grad_logits
 
 
 def _scale(keys: Tensor, options: PatchOptions) -> float:

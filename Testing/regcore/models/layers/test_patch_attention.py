@@ -203,11 +203,16 @@ def test_coordinates_run_from_minus_one_to_one_along_every_axis():
 
 
 def test_half_precision_is_attended_to_in_full():
-    query, key, value = torch.randn(3, 1, 2, 6, 6).bfloat16()
+    maps = torch.randn(3, 1, 2, 6, 6).bfloat16().float().requires_grad_()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = patch_attention(query, key, value, PatchOptions())
-    full = patch_attention(query.double(), key.double(), value.double(), PatchOptions())
-    torch.testing.assert_close(found, full.float(), rtol=0, atol=1e-5)
+        found = patch_attention(*maps.bfloat16(), PatchOptions())
+        (gradient,) = torch.autograd.grad(found.square().sum(), maps)
+    full = maps.detach().double().requires_grad_()
+    expected = patch_attention(*full, PatchOptions())
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5)
+    (precise,) = torch.autograd.grad(expected.square().sum(), full)
+    # Nothing but the way back into bfloat16 may round.
+    torch.testing.assert_close(gradient, precise.bfloat16().float(), rtol=2**-7, atol=1e-4)
 
 
 def test_refuses_maps_that_do_not_fit():
