@@ -70,11 +70,14 @@ def surface_voxels(labels: Tensor, label: int) -> _Indices:
 
 def bounding_box(inside: Tensor) -> tuple[slice, ...] | None:
     """Return the smallest box of indices, array order, around the voxels that are true; None if there are none."""
+    if inside.numel() == 0:
+        return None
     box = []
     for axis in range(inside.ndim):
-        line = inside
+        # The largest byte is found several times faster than whether any is true.
+        line = inside.view(torch.uint8)
         for other in reversed([a for a in range(inside.ndim) if a != axis]):
-            line = line.any(dim=other)
+            line = line.amax(dim=other)
         index = line.nonzero()[:, 0]
         if len(index) == 0:
             return None

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -52,7 +51,7 @@ def topology_change(
     maps = {"moving_labels": moving_labels, "warped_labels": warped_labels}
     for name, data in maps.items():
         _check_whole(name, data)
-    found = set(torch.cat([torch.unique(data) for data in maps.values()]).tolist())
+    found = {label for data in maps.values() for label in np.unique(data.cpu().numpy()).tolist()}
     wanted = found - {0} if labels is None else found & {int(label) for label in labels}
     if not wanted:
         return TopologyChange(float("nan"), float("nan"))

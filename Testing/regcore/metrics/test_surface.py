@@ -9,7 +9,7 @@ import torch
 from monai.metrics.hausdorff_distance import compute_hausdorff_distance
 from monai.metrics.surface_distance import compute_average_surface_distance
 
-from regcore.metrics.surface import surface_distances
+from regcore.metrics.surface import bounding_box, surface_distances
 
 SPACING = (0.7, 1.3, 2.5)
 
@@ -128,3 +128,15 @@ def test_equal_maps_are_at_zero_and_a_missing_label_is_nan():
 def test_spacing_of_another_dimension_is_refused():
     with pytest.raises(ValueError, match="spacing"):
         surface_distances(*SHAPES["apart"], (1.0, 1.0))
+
+
+@pytest.mark.parametrize("shape", [(7, 9), (6, 7, 8)], ids=["2D", "3D"])
+def test_the_bounding_box_is_the_smallest(shape):
+    inside = torch.zeros(shape, dtype=torch.bool)
+    assert bounding_box(inside) is None
+    assert bounding_box(inside[:0]) is None
+    corners = (1,) * len(shape), tuple(n - 2 for n in shape)
+    for corner in corners:
+        inside[corner] = True
+    assert bounding_box(inside) == tuple(slice(1, n - 1) for n in shape)
+    assert bounding_box(inside.movedim(0, -1)) == tuple(slice(1, n - 1) for n in (*shape[1:], shape[0]))
