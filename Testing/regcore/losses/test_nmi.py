@@ -115,9 +115,7 @@ def test_range_of_the_image_is_a_constant_for_the_gradient() -> None:
     fixed = low + (fixed - fixed.min()) / (fixed.max() - fixed.min()) * (high - low)
     (found,) = torch.autograd.grad(nmi(warped, fixed), warped)
     (expected,) = torch.autograd.grad(nmi(warped, fixed, value_range=(low.item(), high.item())), warped)
-    inner = (warped > low) & (warped < high)  # at the very ends the clamp has a say
-    torch.testing.assert_close(found[inner], expected[inner])
-    assert found.abs().max() < 3 * found[inner].abs().max()
+    torch.testing.assert_close(found, expected)
 
 
 class _Largest(TorchDispatchMode):
