@@ -29,10 +29,10 @@ def count(name, **options):
         ("air-mnist", {"hidden": 64}, 8_770),
         ("air-mnist-fine", {}, 139_714),
         ("air-mnist-fine", {"hidden": 64}, 8_770),
-        ("air", {"dimensions": 2, "scales": 1}, 959_362),
-        ("air", {"dimensions": 2}, 959_620),
-        ("air", {"dimensions": 2, "patch": 4, "scales": 1}, 1_028_482),
-        ("air", {"dimensions": 3, "layers": 4, "scales": 1}, 2_139_139),
+        ("air", {"dimensions": 2}, 934_532),
+        ("air", {"dimensions": 2, "positions": "learned", "scales": 1}, 959_362),
+        ("air", {"dimensions": 2, "positions": "learned", "scales": 1, "patch": 4}, 1_028_482),
+        ("air", {"dimensions": 3, "positions": "learned", "scales": 1, "layers": 4}, 2_139_139),
     ],
 )
 def test_number_of_parameters(name, options, parameters):
@@ -45,7 +45,7 @@ def test_number_of_parameters(name, options, parameters):
         ("air-mnist", {}, (28, 28)),
         ("air-mnist-fine", {}, (28, 28)),
         ("air", {"dimensions": 2}, (112, 96)),
-        ("air", {"dimensions": 2, "positions": "sincos"}, (112, 96)),
+        ("air", {"dimensions": 2, "positions": "learned"}, (112, 96)),
         ("air", {"dimensions": 3}, (32, 24, 40)),
     ],
 )
