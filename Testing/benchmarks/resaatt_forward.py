@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from regcore.models.layers.patch_attention import PatchOptions
 
-VARIANTS = ("convolutions", "stored", "ours", "unet")
+VARIANTS = ("ours", "stored", "convolutions", "unet")
 
 
 def convolutions(query: Tensor, key: Tensor, value: Tensor, options: PatchOptions, chosen: None) -> Tensor:
@@ -49,7 +49,7 @@ def stored(query: Tensor, key: Tensor, value: Tensor, options: PatchOptions, cho
 
 
 def measure(variant: str, slices: int, side: int, threads: int, repeats: int, backward: bool) -> dict[str, float]:
-    """Run one variant in this process and return seconds of the fastest pass and peak GiB."""
+    """Run one variant in this process and return seconds, by clock and by processor, of the fastest pass and GiB."""
     import torch
 
     sys.path.insert(0, str(Path(__file__).parents[1] / "regcore" / "models"))
@@ -63,19 +63,25 @@ def measure(variant: str, slices: int, side: int, threads: int, repeats: int, ba
     if variant in ("convolutions", "stored"):
         residual_attention.patch_attention = {"convolutions": convolutions, "stored": stored}[variant]
     fixed, moving = torch.rand(2, slices, 1, side, side)
-    seconds = []
+    seconds, processor = [], []
     for _ in range(repeats):
-        begin = time.perf_counter()
+        begin = time.perf_counter(), time.process_time()
         with torch.set_grad_enabled(backward):
             displacement = model(fixed, moving).displacement
             if backward:
                 displacement.square().mean().backward()
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(time.perf_counter() - begin[0])
+        processor.append(time.process_time() - begin[1])
         checksum = float(displacement.detach().abs().mean())
         del displacement
     unit = 2**30 if platform.system() == "Darwin" else 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    return {"seconds": min(seconds), "gibibytes": peak, "mean_displacement": checksum}
+    return {
+        "seconds": min(seconds),
+        "processor_seconds": min(processor),
+        "gibibytes": peak,
+        "mean_displacement": checksum,
+    }
 
 
 def main() -> None:
@@ -95,15 +101,18 @@ def main() -> None:
         return
     what = "training step" if arguments.backward else "forward"
     print(f"ReSAAtt {what}, {slices} slices of {arguments.side} x {arguments.side}, CPU")
-    print(f"{'':14}{'seconds':>10}{'peak GiB':>10}{'mean |u|':>12}{'ours is faster by':>20}")
+    print(f"{'':14}{'seconds':>10}{'ratio':>8}{'processor s':>14}{'ratio':>8}{'peak GiB':>10}{'mean |u|':>12}")
     results = {}
-    for variant in reversed(VARIANTS):
+    for variant in VARIANTS:
         command = [sys.executable, __file__, "--variant", variant, *sys.argv[1:]]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         result = results[variant] = json.loads(done.stdout.splitlines()[-1])
-        figures = f"{result['seconds']:10.2f}{result['gibibytes']:10.2f}{result['mean_displacement']:12.3e}"
-        ratio = f"{result['seconds'] / results['ours']['seconds']:20.2f}" if "ours" in results else ""
-        print(f"{variant:14}{figures}{ratio}", flush=True)
+        clock, processor = (
+            f"{result[name]:{width}.2f}{result[name] / results['ours'][name]:8.2f}"
+            for name, width in (("seconds", 10), ("processor_seconds", 14))
+        )
+        figures = f"{result['gibibytes']:10.2f}{result['mean_displacement']:12.3e}"
+        print(f"{variant:14}{clock}{processor}{figures}", flush=True)
 
 
 if __name__ == "__main__":
