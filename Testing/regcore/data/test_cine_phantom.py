@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from regcore.data.phantoms.chest import CONTRAST
 from regcore.data.phantoms.cine import Scan, cine, cine_series
 from regcore.data.phantoms.deformation import Pushes
+from regcore.data.phantoms.shapes import paint, voxel_points
 from regcore.field import DisplacementField
 from regcore.metrics import dsc, ncc
 from regcore.transform import AffineTransform, DenseTransform
 from regcore.warp import warp
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
 RIGHT, MYOCARDIUM, LEFT = 1, 2, 3
 
 
@@ -36,6 +38,12 @@ def phantom(seed):
 @pytest.fixture(scope="module")
 def scan(seed):
     return Scan.of(seed)
+
+
+@pytest.fixture(scope="module")
+def clean(scan):
+    """End diastole without noise: intensities and labels."""
+    return scan.clean(0.0)
 
 
 def _count(labels, label):
@@ -74,8 +82,8 @@ def test_both_phases_show_the_same_structures_and_whole_numbers(phantom):
     assert set(torch.unique(phantom.fixed_labels.data[left]).tolist()) == {MYOCARDIUM, LEFT}
 
 
-def test_tissues_have_the_contrast_of_a_bright_blood_cine(scan):
-    value, labels = scan.clean(0.0)
+def test_tissues_have_the_contrast_of_a_bright_blood_cine(scan, clean):
+    value, labels = clean
     value = value / scan.sensitivity
     left, right, muscle = (np.median(value[labels == n]) for n in (LEFT, RIGHT, MYOCARDIUM))
     assert muscle < 0.4 * left
@@ -91,6 +99,21 @@ def test_the_left_ventricle_ejects_and_its_wall_keeps_its_volume(phantom):
         (labels.data == MYOCARDIUM).sum((1, 2)) for labels in (phantom.fixed_labels, phantom.moving_labels)
     )
     assert (after[3:] / before[3:] - 1).abs().max() < 0.08
+
+
+@pytest.mark.parametrize("number", range(2, 8))
+def test_what_the_docstring_says_of_volumes_holds_for_other_patients(number):
+    scan = Scan.of(number)
+    here = voxel_points(scan.local)
+    parts = [part for part in scan.parts if part.label is not None]
+    before, after = (
+        np.bincount(paint(parts, CONTRAST, scan.heart.relaxed(here, phase), edge=1)[1].ravel()) for phase in (0.0, 1.0)
+    )
+    lost = 1 - after / before
+    assert 0.53 < lost[LEFT] < 0.64
+    assert 0.40 < lost[RIGHT] < 0.52
+    assert abs(lost[MYOCARDIUM]) < 0.05
+    assert scan.truth(1.0).field.jacobian_determinant().min() > 0.25
 
 
 def test_the_determinant_says_the_same(phantom):
@@ -127,8 +150,8 @@ def test_motion_fades_towards_the_images_border(phantom):
     assert border.max() < 1.5
 
 
-def test_the_truth_maps_fixed_to_moving_points(phantom, scan):
-    fixed = torch.from_numpy(scan.clean(0.0)[0]).float()
+def test_the_truth_maps_fixed_to_moving_points(phantom, clean):
+    fixed = torch.from_numpy(clean[0]).float()
     heart = phantom.fixed_labels.data > 0
     moved = phantom.truth.field
     other_way = DenseTransform(DisplacementField(-moved.data, moved.grid))
@@ -149,23 +172,19 @@ def test_the_truth_carries_the_labels(phantom):
     assert max(before.values()) < 0.75
 
 
-def test_landmarks_of_the_cavity_move_inwards(phantom, scan):
-    fixed, moving = (dict(zip(marks.labels, marks.points, strict=True)) for marks in _marks(phantom))
+def test_landmarks_of_the_cavity_move_inwards(phantom):
+    both = phantom.fixed_landmarks, phantom.moving_landmarks
+    fixed, moving = (dict(zip(marks.labels, marks.points, strict=True)) for marks in both)
     for k in (3, 4, 6, 8):
         ways = [f"slice {k} endocardium {way}" for way in ("septal", "lateral", "anterior", "inferior")]
-        before, after = (np.linalg.norm(_plus(marks, ways), axis=1) for marks in (fixed, moving))
+        before, after = (np.linalg.norm(_about_their_middle(marks, ways), axis=1) for marks in (fixed, moving))
         assert (after < 0.8 * before).all()
         # The right free wall comes nearer to the septum.
         septum, wall = f"slice {k} epicardium septal", f"slice {k} right free wall"
         assert np.linalg.norm(moving[wall] - moving[septum]) < 0.8 * np.linalg.norm(fixed[wall] - fixed[septum])
 
 
-def _marks(phantom):
-    return phantom.fixed_landmarks, phantom.moving_landmarks
-
-
-def _plus(marks, names):
-    """Points about their own middle."""
+def _about_their_middle(marks, names):
     points = np.stack([marks[name] for name in names])
     return points - points.mean(axis=0)
 
@@ -174,7 +193,7 @@ def _plus(marks, names):
 @pytest.mark.parametrize("number", [0, 1, 2, 134])  # on 134, Newton's method alone goes round in circles
 def test_a_beat_is_undone_exactly(number, phase):
     heart = Scan.of(number).heart
-    points = np.random.default_rng(number).uniform(-45, 60, (3, 50000))
+    points = np.random.default_rng(number).uniform(-45, 60, (3, 20000))
     there, back = heart.contracted(points, phase), heart.relaxed(points, phase)
     np.testing.assert_allclose(heart.relaxed(there, phase), points, atol=1e-6)
     np.testing.assert_allclose(heart.contracted(back, phase), points, atol=1e-6)
@@ -201,8 +220,8 @@ def test_the_apex_turns_against_the_base(scan):
     assert -11 < turned(heart.apex + 0.1 * heart.length) < -4
 
 
-def test_noise_is_rician_and_as_strong_as_told(phantom, scan):
-    value, labels = scan.clean(0.0)
+def test_noise_is_rician_and_as_strong_as_told(phantom, clean):
+    value, labels = clean
     noise = phantom.fixed.data.numpy() / 1000 - value
     assert np.std(noise[labels == LEFT]) == pytest.approx(0.025, rel=0.1)
     dark = value < 0.012

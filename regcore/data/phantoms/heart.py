@@ -91,7 +91,8 @@ class Heart:
 
         In the plane of the stretched slice, ``r^2 -> r^2 - phase * loss(r^2, angle)`` and then a rotation by an angle
         that depends on the new radius only: the determinant is ``1 - phase * d(loss)/d(r^2)``, which is 1 in the
-        myocardium, ``1 - emptied`` in the cavities, more than 1 where the motion fades outside, and never 0.
+        myocardium, ``1 - emptied`` in the cavities, more than 1 where the motion fades outside, and never 0. The bulk
+        drift that follows is a push too wide and short to fold.
         """
         radius, angle = self.polar(points)
         squared = radius**2 - phase * self._loss(radius**2, self._limits(angle, points[2]))[0]
