@@ -22,7 +22,7 @@ from regcore.warp import resample
 
 Side = Literal["fixed", "moving"]
 
-DRAWS = 8
+DRAWS = {2: 32, 3: 8}  # by the images' axes: over as many neighbours as `SIGMA` takes, either scatters by 4 %
 SIGMA = 1.0  # voxels
 
 _SIDES: tuple[Side, ...] = ("fixed", "moving")
@@ -107,11 +107,11 @@ def explain_deformable(
     seen_on: NetworkGrid,
     *,
     point: Matrix | None = None,
-    draws: int = DRAWS,
+    draws: int | None = None,
     seed: int = 0,
     report: Report | None = None,
 ) -> DeformableExplanation:
-    """Return where the network's displacement of a pair hangs on the images.
+    """Return what the network's displacement of a pair rests on in the images.
 
     Args:
         network: for images of ``seen_on.dimensions`` axes, in evaluation mode, on any device.
@@ -119,7 +119,7 @@ def explain_deformable(
         start: fixed to moving points, what is known so far.
         seen_on: see `regcore.network_grid.network_grid`.
         point: of the fixed image (mm); the displacement of the voxel nearest to it counts alone. None: that of all.
-        draws: see `regcore.sensitivity.sensitivity`.
+        draws: see `regcore.sensitivity.sensitivity`; None: `DRAWS`.
         seed: likewise.
         report: told the fraction done and a message; what it raises ends the work.
 
@@ -127,6 +127,7 @@ def explain_deformable(
         ValueError: hardly any of the fixed volume is covered by the moving one, or a point outside the grid.
     """
     place = None if point is None else _place(point, seen_on.grid)
+    draws = DRAWS[inputs.fixed.dim] if draws is None else draws
     pair = make_pair(inputs, start, seen_on.grid)
     device = next(network.parameters()).device
     images = seen_on.cut(pair.fixed).to(device), seen_on.cut(pair.moving).to(device)

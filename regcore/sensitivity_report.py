@@ -60,9 +60,9 @@ def draw_sensitivity(found: DeformableExplanation, inputs: Inputs, point: Matrix
         there = "" if point is None else "; the cross: the voxel chosen"
         views = (
             view("Fixed", drawn(plain[0]), "the image that stays" + there),
-            view("Fixed, sensitivity", drawn(coloured[0]), "where a change would move the displacement"),
+            view("Fixed, sensitivity", drawn(coloured[0]), "what the displacement rests on"),
             view("Moving", drawn(plain[1]), "where the start puts it"),
-            view("Moving, sensitivity", drawn(coloured[1]), "where a change would move the displacement"),
+            view("Moving, sensitivity", drawn(coloured[1]), "what the displacement rests on"),
         )
         bar = max((bar for bar in _BARS_MM if bar <= cut.grid.extent[0] / 3), default=1)
         yield plane(cut, views, bar)

@@ -167,7 +167,7 @@ def test_page_stands_alone_and_is_safe(voxel, labels, awkward_grids, tmp_path):
     assert "look &lt;here&gt;" in text
     assert "b&amp;c.nii.gz" in text
     assert not re.search(r"https?://|<script|<link", text)
-    for words in ("random signs", "62 % fixed", "38 %", "1.2 mm", "0.0123", "3, 4, 5", "pan.stage1.safetensors"):
+    for words in ("random signs", "62 % / 38 %", "1.25 mm", "0.0123", "3, 4, 5", "pan.stage1.safetensors"):
         assert words in text
     assert ("voxel 19, 20, 21" in text) == (voxel is not None)
     assert ("all voxels" in text) == (voxel is None)

@@ -76,7 +76,12 @@ def parser() -> ArgumentParser:
         "affine; by default as `regcore register` does: rigid from the gland's centre in the middle of the moving "
         "volume, after the stages before; deformable affine",
     )
-    made.add_argument("--voxel", type=str | None, default=None, help="I,J,K of the fixed image that is asked about")
+    made.add_argument(
+        "--voxel",
+        type=str | None,
+        default=None,
+        help="I,J,K of the fixed image: rigid, its attention as well; deformable, its displacement alone",
+    )
     made.add_argument("--weights", type=Path | None, default=None, help="folder of weights from your own training")
     made.add_argument("--seed", type=int, default=0, help="of networks without trained weights, and of the draws")
     made.add_argument("-q", "--quiet", action="store_true", help="show nothing but errors")
@@ -107,7 +112,10 @@ def _add_deformable(made: ArgumentParser) -> None:
         help=f"deformable: voxel size (mm); default: the network's own, coarser beyond {MOST_VOXELS} voxels",
     )
     made.add_argument(
-        "--draws", type=int | None, default=None, help=f"deformable: random signs of the estimate; default: {DRAWS}"
+        "--draws",
+        type=int | None,
+        default=None,
+        help=f"deformable: random signs of the estimate; default: {DRAWS[3]}, of 2D images {DRAWS[2]}",
     )
     made.add_argument(
         "--device", type=str | None, default=None, help="deformable: auto (the default), cpu, cuda or cuda:N"

@@ -122,9 +122,8 @@ def _found(chosen: Namespace, asked: _Asked, progress: Progress, cancelled: Canc
     with stages.stage("initial transform") as report:
         start, name = _start(chosen.init, inputs, report, stages)
     with stages.stage("network") as report:
-        draws = DRAWS if chosen.draws is None else chosen.draws
         maps = explain_deformable(
-            network, inputs, start, seen_on, point=asked.point, draws=draws, seed=chosen.seed, report=report
+            network, inputs, start, seen_on, point=asked.point, draws=chosen.draws, seed=chosen.seed, report=report
         )
     return _Found(maps, trained, seen_on, name, note)
 
@@ -151,7 +150,7 @@ def _summary(chosen: Namespace, asked: _Asked, found: _Found) -> dict[str, objec
     if maps.region is not None:
         in_labels = {side: maps.share_in_region(side) for side in _SIDES} | {"even": maps.region_share}
     linear = isinstance(maps.start, AffineTransform)
-    draws = DRAWS if chosen.draws is None else chosen.draws
+    draws = DRAWS[inputs.fixed.dim] if chosen.draws is None else chosen.draws
     return {
         "version": __version__,
         "model": chosen.model,
