@@ -69,9 +69,9 @@ def check_name(name: str) -> None:
         raise ValueError(f"name: {name} means something else among the options of regcore; choose another")
 
 
-def split_name(file_name: str) -> tuple[str, int | None]:
+def split_name(called: str) -> tuple[str, int | None]:
     """Return the model's name and the stage that a file's name states; None: it states none."""
-    stem = file_name.removesuffix(_SUFFIX)
+    stem = called.removesuffix(_SUFFIX)
     staged = _STAGE.fullmatch(stem)
     return (staged[1], int(staged[2])) if staged else (stem, None)
 
