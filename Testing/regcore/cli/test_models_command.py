@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from regcore import deformable_step
 from regcore.cli.main import main
+from regcore.data.phantoms import make_phantom, write_phantom
 from regcore.io import write_image
 from regcore.models import Provenance, create_model, list_models, save_model
-from regcore.weights import load_trained
+from regcore.weights import load_trained, weight_files
 
 from ..pairs import blob_image, centred_grid
 from ..shift_networks import Shift, add_shift
@@ -302,6 +303,22 @@ def test_an_imported_model_registers(model_file, own, pair, tmp_path):
     assert not [sentence for sentence in found["warnings"] if "no trained weights" in sentence]
     assert run(*register(pair, tmp_path / "chain", "--stages", "my-pan,my-pan")) == 0
     assert [stage["name"] for stage in report(tmp_path / "chain")["stages"]][1:3] == ["my-pan", "my-pan 2"]
+
+
+def test_an_imported_rigid_model_registers_and_is_explained(own, tmp_path):
+    write_phantom(make_phantom("prostate", 0), tmp_path / "case")
+    for path in weight_files(SMALL):
+        assert run("models", "import", path, "--name", "mine") == 0
+    images = [tmp_path / "case" / f"{side}.nii.gz" for side in ("fixed", "moving")]
+    gland = (f"--fixed-labels={tmp_path / 'case' / 'fixed_labels.nii.gz'}", "--gland-labels=1,2,3,4")
+    chosen = ("--model", "mine", *gland, "-q")
+    assert run("register", *images, "-o", tmp_path / "out", *chosen, "--ensemble", 1, "--refine", 0) == 0
+    found = report(tmp_path / "out")
+    assert (found["network"], sorted(found["weights"])) == ("mine", names(own))
+    assert len(found["network_stages"]) == 2
+    assert run("explain", *images, "-o", tmp_path / "seen", *chosen) == 0
+    explained = json.loads((tmp_path / "seen" / "explain.json").read_text(encoding="utf-8"))
+    assert (explained["model"], explained["stages"]) == ("mine", 2)
 
 
 def test_weights_passed_come_first(model_file, own, pair, tmp_path):
