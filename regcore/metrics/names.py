@@ -25,9 +25,13 @@ COLUMNS = {
     "sre": Column("SRE [mm]", False),
     "sdlogj": Column("SDlogJ", False),
     "folding_percent": Column("|J|<=0 [%]", False),
+    "folding_percent_strict": Column("|J|<0 [%]", False),
+    "folding_percent_forward": Column("|J|<=0 forward [%]", False),
+    "folding_percent_forward_strict": Column("|J|<0 forward [%]", False),
     "ncc": Column("NCC", True),
     "nmi": Column("NMI", True),
     "ssim": Column("SSIM", True),
     "uiqi": Column("UIQI", True),
     "tc_euler": Column("TC (Euler)", False),
+    "tc_components": Column("TC (components)", False),
 }

@@ -23,7 +23,9 @@ def _figures(error: float) -> dict[str, float]:
     if error:
         moved[7, :, :] = 0
     distances = metrics.surface_distances(labels, moved, (1.0, 1.0, 1.0))
-    determinant = jacobian_determinant(4 * error * (noise - 0.5).expand(1, 3, 16, 16, 16))
+    displacement = 4 * error * (noise - 0.5).expand(3, 16, 16, 16)
+    determinant, folds = jacobian_determinant(displacement[None]), metrics.folding(displacement)
+    change = metrics.topology_change(labels, moved)
     points = np.eye(3)
     shift = AffineTransform.of(np.eye(3), [error, 0, 0])
     return {
@@ -34,11 +36,15 @@ def _figures(error: float) -> dict[str, float]:
         "sre": metrics.sre(points, shift, AffineTransform.identity(3)),
         "sdlogj": metrics.sdlogj(determinant),
         "folding_percent": metrics.folding_percent(determinant),
+        "folding_percent_strict": folds.central_strict,
+        "folding_percent_forward": folds.forward,
+        "folding_percent_forward_strict": folds.forward_strict,
         "ncc": metrics.ncc(fixed, warped),
         "nmi": metrics.nmi(fixed, warped),
         "ssim": metrics.ssim(fixed, warped),
         "uiqi": metrics.uiqi(fixed, warped),
-        "tc_euler": metrics.topology_change(labels, moved).euler,
+        "tc_euler": change.euler,
+        "tc_components": change.components,
     }
 
 
