@@ -4,7 +4,7 @@ No measure of likeness knows the truth. Between MRI and ultrasound MIND and mutu
 wrong place, and their value there does not tell: it is better than at the start. The surroundings do. Around a true
 optimum the volumes are clearly less alike on every side; around a false one some place is nearly as good. A
 refinement is kept if it is better than the start, if its optimum is distinct in this sense and within reach, and, in
-`keep_better`, if it is no farther away than the confidence in the start allows.
+`keep_better`, if it is no farther away than the confidence in the start allows or so distinct that it needs none.
 
 The thresholds: MIND leads over places 8 mm away by 0.32 or more on the prostate phantoms, and by 0.13 or less on 16
 real MRI and ultrasound pairs, where its optimum is wrong by 10 mm on average; mutual information by 0.60 or more, and
@@ -39,6 +39,7 @@ SPREADS_ALLOWED = 2.0
 _LIKENESS: dict[Metric, type[Likeness]] = {"mind": MindLikeness, "mi": InformationLikeness}
 _VOXELS_MM: dict[Metric, tuple[float, ...]] = {"mind": (4.0, 2.0), "mi": (4.0, 1.5)}
 _DISTINCT: dict[Metric, float] = {"mind": 0.2, "mi": 0.45}
+_CLEAR: dict[Metric, float] = {"mind": 0.27, "mi": 0.55}  # beyond doubt
 _AWAY_MM = 8.0
 _AT_THE_EDGE = 0.9  # of the reach
 _LEAST_SEEN = 0.1  # of the region
@@ -54,6 +55,7 @@ class RigidRefinement:
         metric_before: likeness at the start, more is better: minus the mean squared difference of the descriptors, or
             mutual information in nats.
         metric_after: the same at ``found``, over the same voxels.
+        clear: whether ``distinct`` is so great that the start need not be near.
         distinct: by which share ``found`` is ahead of the best of six places 8 mm away from it; at most 1.
         moved_mm: how far the region's points lie apart through the start and through ``found``, on average.
         kept: whether ``transform`` is ``found``.
@@ -68,6 +70,7 @@ class RigidRefinement:
     moved_mm: float
     kept: bool
     reason: str = ""
+    clear: bool = False
 
 
 def refine_rigid(
@@ -131,7 +134,8 @@ def refine_rigid(
 def keep_better(network: AffineTransform, refined: RigidRefinement, spread_mm: float | None) -> RigidRefinement:
     """Return the refinement, or the network's result where the refinement went farther than the confidence allows.
 
-    It may move the region's points by 2 mm, or by twice the spread where that is more, on average.
+    It may move the region's points by 2 mm, or by twice the spread where that is more, on average; as far as it
+    reaches where its optimum is beyond doubt, for a network may have learned from volumes unlike these.
 
     Args:
         network: what was refined; fixed to moving points.
@@ -146,7 +150,7 @@ def keep_better(network: AffineTransform, refined: RigidRefinement, spread_mm: f
     if not refined.kept:
         return refined
     limit = max(ALWAYS_ALLOWED_MM, SPREADS_ALLOWED * (spread_mm or 0.0))
-    if refined.moved_mm <= limit:
+    if refined.moved_mm <= limit or refined.clear:
         return refined
     return replace(
         refined,
@@ -173,7 +177,8 @@ def _judged(likeness: Likeness, first: Pose, last: Pose, metric: Metric, reach_m
             f"(lead {distinct:.2f}, at least {_DISTINCT[metric]:.2f} is needed): the start was kept."
         )
     start, found = (_about(lattice.centre, pose.matrix.numpy()) for pose in (first, last))
-    return RigidRefinement(start if reason else found, found, before, after, distinct, moved, not reason, reason)
+    clear = distinct >= _CLEAR[metric]
+    return RigidRefinement(start if reason else found, found, before, after, distinct, moved, not reason, reason, clear)
 
 
 def _lead_over_surroundings(likeness: Likeness, pose: Pose) -> float:

@@ -24,6 +24,7 @@ from regcore.transform import AffineTransform, CompositeTransform, RigidTransfor
 from regcore.weights import Trained, find_model, load_trained
 
 UNSURE_MM = 3.0
+REFINEMENT_REACH_MM = 15.0
 
 _FEWEST_SLICES = 4
 _LIKELY_MM = (12.0, 110.0)  # sides of a prostate's bounding box
@@ -137,6 +138,7 @@ def refined_step(
         step.transform,
         metric=metric,
         region=step.organ,
+        reach_mm=REFINEMENT_REACH_MM,
         device=device,
         progress=report,
         cancelled=cancelled,
