@@ -9,6 +9,7 @@ from typing import Any
 
 from regcore.field import DisplacementField
 from regcore.image import Image
+from regcore.metrics.names import COLUMNS
 from regcore.page import write_page
 from regcore.png import DIVERGING
 from regcore.report_pictures import FOLDING, draw
@@ -93,11 +94,18 @@ def _cards(summary: Mapping[str, Any]) -> _Rows:
                 "higher is more alike",
             )
         )
+    for name, note in (("ssim", "structural similarity, 1 is the same"), ("uiqi", "image quality index, 1 is best")):
+        quality = summary.get(name) or {}
+        if _known(quality.get("after")):
+            cards.append((name.upper(), _change(quality.get("before"), quality["after"], 3), note))
     if _known(summary.get("folding_percent")):
         note = f"Jacobian {_number(jacobian.get('min'), 2)} to {_number(jacobian.get('max'), 2)}" if jacobian else ""
         cards.append(("Folding", f"{_percent(summary['folding_percent'])} %", note))
     if _known(summary.get("sdlogj")):
         cards.append(("SDlogJ", _number(summary["sdlogj"], 3), "spread of local volume change"))
+    topology = summary.get("topology_change") or {}
+    if _known(topology.get("euler")):
+        cards.append((COLUMNS["tc_euler"].title, _number(topology["euler"], 1), "change of topology, mean over labels"))
     if _known(trip.get("mean")):
         cards.append(("Round trip, mm", _number(trip["mean"], 3), f"largest {_number(trip.get('max'), 2)} mm"))
     if _known(summary.get("seconds")):

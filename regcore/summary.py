@@ -10,20 +10,26 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from regcore import __version__
-from regcore.field import DisplacementField
+from regcore.field import DisplacementField, to_voxels
 from regcore.gland_alignment import align_glands
 from regcore.image import Image
 from regcore.landmarks import Landmarks
+from regcore.metrics.folding import folding
 from regcore.metrics.landmarks import tre
 from regcore.metrics.overlap import dsc
+from regcore.metrics.quality import ssim, uiqi
 from regcore.metrics.registration_error import sre, surface_points
 from regcore.metrics.regularity import folding_percent, sdlogj
 from regcore.metrics.surface import surface_distances
+from regcore.metrics.topology import topology_change
 from regcore.pipeline import Registration
-from regcore.preprocess import Inputs
+from regcore.preprocess import Inputs, normalise
 from regcore.settings import Settings
+from regcore.slices import Stack
 from regcore.transform import AffineTransform, Transform
 from regcore.warp import resample, warp
+
+_SMALLEST = 11  # pixels: the windows of SSIM and UIQI must fit
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,8 @@ def summarise(result: Registration, inputs: Inputs, settings: Settings, truth: T
         "fixed": _described(inputs.fixed),
         "moving": _described(inputs.moving),
     }
+    if inputs.fixed.dim == 2 or result.slicewise:
+        summary |= _picture_figures(result, inputs.fixed)
     if result.inverse is not None:
         errors = {"mean": result.inverse.error_mean_mm, "max": result.inverse.error_max_mm}
         summary["round_trip_mm"] = _rounded(errors)
@@ -120,6 +128,21 @@ def _rigid_figures(result: Registration, inputs: Inputs, truth: Truth) -> dict[s
     return figures
 
 
+def _picture_figures(result: Registration, fixed: Image) -> dict[str, object]:
+    """Return what papers on slices report: SSIM and UIQI of intensities from 0 to 1, folding by every definition."""
+    axis = Stack.of(fixed.grid).axis if fixed.dim == 3 else None
+    shown = [normalise(image) for image in (fixed, result.before, result.warped)]
+    if axis is not None:
+        shown = [volume.movedim(axis, 0) for volume in shown]
+    figures: dict[str, object] = {"folding": _rounded(folding(to_voxels(result.field)[0])._asdict())}
+    if min(shown[0].shape[-2:]) < _SMALLEST:
+        return figures
+    for name, measure in (("ssim", ssim), ("uiqi", uiqi)):
+        before, after = (measure(shown[0], image, slicewise=axis is not None) for image in shown[1:])
+        figures[name] = _rounded({"before": before, "after": after})
+    return figures
+
+
 def _label_figures(result: Registration, fixed: Image, fixed_labels: Image, moving_labels: Image) -> dict[str, object]:
     there = fixed_labels if fixed_labels.grid.same_as(fixed.grid) else resample(fixed_labels, fixed.grid, "nearest")
     ways: dict[str, Transform | DisplacementField] = {
@@ -132,7 +155,13 @@ def _label_figures(result: Registration, fixed: Image, fixed_labels: Image, movi
     figures: dict[str, object] = {when: _by_label(values) for when, values in scores.items()}
     figures |= {f"mean_{when}": _mean(values) for when, values in scores.items()}
     surfaces = surface_distances(there.data, warped["after"].data, fixed.grid.spacing, sorted(scores["after"]))
-    return {"dsc": figures, "hd95_mm": _by_label(surfaces.hd95), "assd_mm": _by_label(surfaces.assd)}
+    change = topology_change(warped["initial"].data, warped["after"].data)
+    return {
+        "dsc": figures,
+        "hd95_mm": _by_label(surfaces.hd95),
+        "assd_mm": _by_label(surfaces.assd),
+        "topology_change": _rounded(change._asdict()),
+    }
 
 
 def _landmark_figures(result: Registration, fixed: Landmarks, moving: Landmarks) -> dict[str, object]:
