@@ -75,3 +75,8 @@ def stacked(pairs: Sequence[PairBatch]) -> PairBatch:
     """Join batches, all of which know the same things, into one."""
     columns = (None if parts[0] is None else torch.cat(parts) for parts in zip(*pairs, strict=True))
     return PairBatch(*columns)  # type: ignore[arg-type]
+
+
+def to_device(batch: PairBatch, device: torch.device) -> PairBatch:
+    """Return the batch on another device."""
+    return PairBatch(*(None if part is None else part.to(device) for part in batch))  # type: ignore[arg-type]

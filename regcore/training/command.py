@@ -97,7 +97,9 @@ def _run(chosen: Namespace, config: Config) -> None:
         raise ValueError("output: expected a folder for model, checkpoints and logs; pass --output DIR")
     folder = cast(Path, chosen.output)
     text = _dumped(chosen)
-    first = rank_zero_only.rank == 0  # of several processes; the others find the folder as this one left it
+    first = (
+        getattr(rank_zero_only, "rank", 0) == 0
+    )  # of several processes; the others find the folder as this one left it
     if first:
         _check_folder(folder, text, chosen.resume)
     if config.run.threads:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from regcore.data.batch import PairSource
+from regcore.data.image_source import ImageOptions, ImageSource
 from regcore.data.synthesis.label_source import LabelOptions, LabelSource
 from regcore.data.synthesis.shape_source import ShapeOptions, ShapeSource
 
 RigidLoss = Literal["points", "parameters"]
-Kind = Literal["labels", "shapes", "rigid"]
+Kind = Literal["labels", "shapes", "images", "rigid"]
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,14 @@ class DataConfig:
         kind: of data.
         labels: pairs synthesised from label maps.
         shapes: pairs synthesised from nothing.
+        images: pairs of real images.
         rigid: volumes with a known rigid transform, for rigid networks.
     """
 
     kind: Kind = "shapes"
     labels: LabelOptions = field(default_factory=LabelOptions)
     shapes: ShapeOptions = field(default_factory=ShapeOptions)
+    images: ImageOptions = field(default_factory=ImageOptions)
     rigid: RigidOptions = field(default_factory=RigidOptions)
 
 
@@ -64,5 +67,7 @@ def make_source(config: DataConfig, seed: int) -> PairSource:
         return LabelSource(config.labels, seed)
     if config.kind == "shapes":
         return ShapeSource(config.shapes, seed)
+    if config.kind == "images":
+        return ImageSource(config.images, seed)
     able = ", ".join(kind for kind in get_args(Kind) if kind != "rigid")
     raise ValueError(f"data.kind: {config.kind} is for rigid networks; a deformable one learns from {able}")

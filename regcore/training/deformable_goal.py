@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from regcore.data.batch import PairBatch, PairSource
+from regcore.data.batch import PairBatch, PairSource, to_device
 from regcore.metrics.overlap import dsc
 from regcore.metrics.regularity import folding_percent
 from regcore.models.base import Network, RegistrationModel
@@ -38,7 +38,7 @@ class DeformableGoal:
     def __init__(self, source: PairSource, terms: Sequence[LossTerm], device: torch.device) -> None:
         self.source = source
         self.objective = Objective(terms, source.labels)
-        self.held_out = [_to(batch, torch.device("cpu")) for batch in source.validation(device)]
+        self.held_out = [to_device(batch, torch.device("cpu")) for batch in source.validation(device)]
 
     def loss(self, model: Network, numbers: list[int], device: torch.device) -> tuple[Tensor, dict[str, Tensor], float]:
         """Return the loss of some samples, its parts by name, and the seconds that drawing them took."""
@@ -53,7 +53,7 @@ class DeformableGoal:
         """Return Dice, error of the displacement (voxels) where it is known, loss and folding of the held-out pairs."""
         found: dict[str, list[float]] = {}
         for held in self.held_out:
-            batch = _to(held, device)
+            batch = to_device(held, device)
             loss, _ = self.objective(cast(RegistrationModel, model), batch)
             displacement = model(batch.fixed, batch.moving).displacement
             for name, value in _figures(batch, displacement, self.source.labels).items():
@@ -67,7 +67,7 @@ class DeformableGoal:
         rows = {}
         with torch.inference_mode():
             for number, held in enumerate(self.held_out[:_SHOWN]):
-                batch = _to(held, device)
+                batch = to_device(held, device)
                 displacement = model(batch.fixed[:1], batch.moving[:1]).displacement
                 rows[f"pair {number}"] = picture_row(batch.fixed[:1], batch.moving[:1], displacement)
         return rows
@@ -93,7 +93,3 @@ def _score(figures: Mapping[str, float]) -> dict[str, float]:
     if "error" in figures:
         return {SCORE: -figures["error"]}
     return {SCORE: -figures["loss"]} if "loss" in figures else {}
-
-
-def _to(batch: PairBatch, device: torch.device) -> PairBatch:
-    return PairBatch(*(None if part is None else part.to(device) for part in batch))  # type: ignore[arg-type]
