@@ -63,8 +63,8 @@ class PhantomSource:
         self.dimensions, self.size, self.spacing_mm = len(options.size), options.size, options.spacing_mm
         self._learn = self._made(range(options.subjects))
         self._judge = self._made(range(_FIRST_HELD_OUT, _FIRST_HELD_OUT + options.held_out))
-        found = torch.cat([pair.fixed_labels.unique() for pair in self._learn if pair.fixed_labels is not None])
-        self.labels = tuple(int(value) for value in found.unique() if value > 0)
+        found = [torch.unique(pair.fixed_labels) for pair in self._learn if pair.fixed_labels is not None]
+        self.labels = tuple(int(value) for value in torch.unique(torch.cat(found)) if value > 0)
 
     def draw(self, numbers: Sequence[int], device: torch.device) -> PairBatch:
         """Return randomly chosen pairs to learn from."""

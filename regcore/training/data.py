@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from regcore.data.augmentation import AugmentationOptions, AugmentedSource
 from regcore.data.batch import PairSource
+from regcore.data.digit_source import DigitOptions, DigitSource
 from regcore.data.image_source import ImageOptions, ImageSource
+from regcore.data.phantom_source import PhantomOptions, PhantomSource
 from regcore.data.synthesis.label_source import LabelOptions, LabelSource
 from regcore.data.synthesis.shape_source import ShapeOptions, ShapeSource
 
 RigidLoss = Literal["points", "parameters"]
-Kind = Literal["labels", "shapes", "images", "rigid"]
+Kind = Literal["labels", "shapes", "images", "phantom", "digits", "rigid"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,9 @@ class DataConfig:
         labels: pairs synthesised from label maps.
         shapes: pairs synthesised from nothing.
         images: pairs of real images.
+        phantom: generated pairs with known truth.
+        digits: handwritten digits.
+        augmentation: changes to the pairs, of whatever kind, but rigid ones, which have their own.
         rigid: volumes with a known rigid transform, for rigid networks.
     """
 
@@ -50,6 +56,9 @@ class DataConfig:
     labels: LabelOptions = field(default_factory=LabelOptions)
     shapes: ShapeOptions = field(default_factory=ShapeOptions)
     images: ImageOptions = field(default_factory=ImageOptions)
+    phantom: PhantomOptions = field(default_factory=PhantomOptions)
+    digits: DigitOptions = field(default_factory=DigitOptions)
+    augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
     rigid: RigidOptions = field(default_factory=RigidOptions)
 
 
@@ -63,11 +72,22 @@ def make_source(config: DataConfig, seed: int) -> PairSource:
     Raises:
         ValueError: data that cannot be read, or that are for rigid networks.
     """
+    source = _plain_source(config, seed)
+    if config.augmentation == AugmentationOptions():
+        return source
+    return AugmentedSource(source, config.augmentation, seed)
+
+
+def _plain_source(config: DataConfig, seed: int) -> PairSource:
     if config.kind == "labels":
         return LabelSource(config.labels, seed)
     if config.kind == "shapes":
         return ShapeSource(config.shapes, seed)
     if config.kind == "images":
         return ImageSource(config.images, seed)
+    if config.kind == "phantom":
+        return PhantomSource(config.phantom, seed)
+    if config.kind == "digits":
+        return DigitSource(config.digits, seed)
     able = ", ".join(kind for kind in get_args(Kind) if kind != "rigid")
     raise ValueError(f"data.kind: {config.kind} is for rigid networks; a deformable one learns from {able}")
