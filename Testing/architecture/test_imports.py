@@ -35,6 +35,7 @@ LAYERS = [
     {"report", "report_pictures", "summary", "outputs"},
     {"explain", "explanation", "explain_pictures", "explain_report"},
     {"sensitivity", "network_grid", "deformable_explanation", "sensitivity_report"},
+    {"cohort"},
     {"cli", "worker"},
 ]
 ONLY_THESE = {

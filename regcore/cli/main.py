@@ -12,11 +12,18 @@ from jsonargparse import ArgumentParser
 
 from regcore import __version__
 from regcore.checks import DeviceError
-from regcore.cli import apply, explain, models, phantom, register
+from regcore.cli import apply, evaluate, explain, models, phantom, register
 from regcore.io import silence_itk
 from regcore.progress import Cancelled
 
-_COMMANDS = {"register": register, "apply": apply, "explain": explain, "models": models, "phantom": phantom}
+_COMMANDS = {
+    "register": register,
+    "apply": apply,
+    "evaluate": evaluate,
+    "explain": explain,
+    "models": models,
+    "phantom": phantom,
+}
 # Numbers of mallopt(3).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _BAD_INPUT, _NO_DEVICE, _CANCELLED = 2, 3, 4
@@ -38,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(str(error), _BAD_INPUT)
     except (DeviceError, MemoryError, torch.OutOfMemoryError) as error:
         return _say(str(error) or "out of memory; try a smaller image or --device cpu", _NO_DEVICE)
-    except (Cancelled, KeyboardInterrupt):
-        return _say("cancelled; nothing was written", _CANCELLED)
+    except (Cancelled, KeyboardInterrupt) as error:
+        return _say(str(error) or "cancelled; nothing was written", _CANCELLED)
     return 0
 
 

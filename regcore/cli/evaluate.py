@@ -1,0 +1,186 @@
+"""`regcore evaluate`: a table of pairs in, each registered, their figures and what they come to out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse import ArgumentParser, Namespace
+
+from regcore.checks import check_chain, choose_device
+from regcore.cli.choices import settings_of
+from regcore.cli.console import cancel_on_interrupt, following
+from regcore.cli.evaluate_pair import Plan, evaluate_pair
+from regcore.cohort.figures import read_metrics, rows_of, write_metrics
+from regcore.cohort.report import write_cohort_report
+from regcore.cohort.results import Run, described_settings, summary_of, write_json
+from regcore.cohort.table import KNOWN, REQUIRED, Case, read_cohort
+from regcore.cohort.workers import Outcome, in_processes, in_turn, on_cluster
+from regcore.presets import list_presets
+from regcore.progress import CancelCheck, Cancelled, Progress
+
+HELP = "register many pairs and measure them"
+
+
+def parser() -> ArgumentParser:
+    """Describe the command line."""
+    made = ArgumentParser(
+        description="Register every pair of a table and write transforms, figures, their summary and a report. Run "
+        "again, it goes on where it stopped: pairs whose files and settings have not changed are not done anew."
+    )
+    optional = ", ".join(KNOWN[len(REQUIRED) :])
+    made.add_argument(
+        "pairs",
+        type=Path,
+        help=f"CSV table with the columns {', '.join(REQUIRED)}, and where known {optional}; paths are relative to it",
+    )
+    made.add_argument("-o", "--output", type=Path, required=True, help="folder for the results; made if absent")
+    made.add_argument("--compare", type=Path | None, default=None, help="output folder of another run, to test against")
+    made.add_argument(
+        "--jobs", type=int, default=1, help="pairs at once, each in a process with its share of the cores"
+    )
+    made.add_argument(
+        "--dask", type=str | None, default=None, help="address of a Dask scheduler, as in tcp://host:8786"
+    )
+    _add_method(made)
+    made.add_argument("-q", "--quiet", action="store_true", help="show nothing but errors")
+    made.add_argument("-v", "--verbose", action="store_true", help="show every step")
+    made.add_argument("--json", action="store_true", help="progress and result as JSON lines on standard output")
+    return made
+
+
+def _add_method(made: ArgumentParser) -> None:
+    """Add what `regcore register` calls the same."""
+    made.add_argument("--model", type=str, default="none", help="model, see `regcore models`; none: refinement alone")
+    made.add_argument("--stages", type=str | None, default=None, help="models and refine joined by commas")
+    made.add_argument(
+        "--preset", type=str | None, default=None, help=f"{', '.join(list_presets())}, or a JSON file of your own"
+    )
+    made.add_argument("--slicewise", type=bool | None, default=None, help="true: slice by slice")
+    made.add_argument(
+        "--init",
+        type=str,
+        default="auto",
+        help="as for `regcore register`; a pair with an initial_transform in the table starts from that instead",
+    )
+    made.add_argument("--refine", type=int | None, default=None, help="iterations on the pair itself; 0: none")
+    made.add_argument(
+        "--similarity", type=Literal["auto", "lncc", "mind", "mi"], default="auto", help="what refinement compares"
+    )
+    made.add_argument("--gland-labels", type=str, default="1", help="labels that make up the gland, for rigid models")
+    made.add_argument("--weights", type=Path | None, default=None, help="folder of weights, looked into first")
+    made.add_argument("--passes", type=int | None, default=None, help="of a rigid model; default: as trained")
+    made.add_argument("--ensemble", type=int, default=8, help="runs of a rigid model, for its spread; 1: one run")
+    made.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
+    made.add_argument("--seed", type=int, default=0, help="of the ensemble, and of networks without trained weights")
+
+
+def run(chosen: Namespace) -> None:
+    """Do it; raises what `regcore.cli.main` turns into exit codes."""
+    plan, notes = _plan(chosen)
+    cases = read_cohort(chosen.pairs, plan.fixed_labels_alone)
+    other = (
+        None
+        if chosen.compare is None
+        else Run(chosen.compare.resolve().name, read_metrics(chosen.compare / "metrics.csv"))
+    )
+    _make(plan.folder)
+    with cancel_on_interrupt() as cancelled, following(chosen.quiet, chosen.json, chosen.verbose) as progress:
+        outcomes = _outcomes(plan, cases, chosen, cancelled, progress)
+    summary = _written(plan, cases, outcomes, other)
+    failures = summary["failures"]
+    if failures and not summary["done"]:
+        pair, sentence = next(iter(failures.items()))
+        raise ValueError(f"all {len(failures)} pairs failed, the first ({pair}) because: {sentence}")
+    if failures:
+        notes = [*notes, f"{len(failures)} of {len(cases)} pairs failed, see summary.json: {', '.join(failures)}"]
+    for note in notes:
+        sys.stderr.write(f"regcore: warning: {note}\n")
+    if chosen.json:
+        sys.stdout.write(json.dumps({"result": str(chosen.output), **summary}) + "\n")
+    elif not chosen.quiet:
+        sys.stdout.write(_table(summary) + f"\nReport: {chosen.output / 'report.html'}\n")
+
+
+def _plan(chosen: Namespace) -> tuple[Plan, list[str]]:
+    if chosen.jobs < 1:
+        raise ValueError(f"jobs: expected 1 or more, got {chosen.jobs}")
+    if chosen.dask is not None and chosen.jobs > 1:
+        raise ValueError("jobs: the cluster decides how many pairs run at once; leave it out with --dask")
+    if chosen.refine is not None and chosen.refine < 0:
+        raise ValueError(f"refine: expected 0 or more iterations, got {chosen.refine}")
+    settings, notes = settings_of(chosen)
+    # Images may be 2D or 3D; what suits neither is refused here, the rest where an image is seen.
+    check_chain(settings, 3)
+    if chosen.dask is None:
+        choose_device(settings.device)
+    if settings.weights is not None:
+        settings = replace(settings, weights=settings.weights.resolve())
+    # Workers of a cluster start in other folders.
+    init = str(Path(chosen.init).resolve()) if Path(chosen.init).is_file() else chosen.init
+    return Plan(settings, init, chosen.gland_labels, chosen.output.resolve()), notes
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"output: cannot write to {folder}: {error.strerror or error}") from error
+
+
+def _outcomes(
+    plan: Plan, cases: Sequence[Case], chosen: Namespace, cancelled: CancelCheck, progress: Progress
+) -> dict[str, Outcome]:
+    """Return pair -> what became of it, in the order of the table."""
+    found: dict[str, Outcome] = {}
+
+    def within(fraction: float, stage: str, message: str) -> None:
+        progress((len(found) + fraction) / len(cases), cases[len(found)].id, stage)
+
+    task = partial(evaluate_pair, plan)
+    coming: Iterator[Outcome]
+    if chosen.dask is not None:
+        coming = on_cluster(task, cases, chosen.dask, cancelled)
+    elif chosen.jobs > 1:
+        coming = in_processes(task, cases, chosen.jobs, cancelled)
+    else:
+        coming = in_turn(partial(task, progress=within), cases, cancelled)
+    try:
+        for outcome in coming:
+            found[outcome.id] = outcome
+            word = " failed" if outcome.failure else "" if outcome.anew else " done before"
+            progress(len(found) / len(cases), outcome.id + word, outcome.failure or "")
+    except Cancelled:
+        kept = sum(outcome.failure is None for outcome in found.values())
+        raise Cancelled(f"cancelled; {kept} of {len(cases)} pairs are kept, the same command goes on from them") from (
+            None
+        )
+    return {case.id: found[case.id] for case in cases}
+
+
+def _written(plan: Plan, cases: Sequence[Case], outcomes: dict[str, Outcome], other: Run | None) -> dict[str, Any]:
+    """Write what the cohort comes to, and return it."""
+    rows = [row for case in cases if (report := outcomes[case.id].report) for row in rows_of(case.id, report)]
+    failures = {name: outcome.failure for name, outcome in outcomes.items() if outcome.failure is not None}
+    mine = Run(plan.folder.name, rows)
+    if other is not None and other.name == mine.name:
+        other = replace(other, name=f"{other.name} (second)")
+    summary = summary_of(mine, failures, described_settings(plan.settings, plan.init), other)
+    write_metrics(rows, plan.folder / "metrics.csv")
+    write_json(summary, plan.folder / "summary.json")
+    write_cohort_report(plan.folder / "report.html", summary, mine, other)
+    return summary
+
+
+def _table(summary: dict[str, Any]) -> str:
+    """The figures that matter as a small text table."""
+    lines = [f"{'':24}{'mean':>10}{'sd':>10}{'median':>10}{'pairs':>8}"]
+    for title, found in summary["metrics"].items():
+        cells = ["-" if found[key] is None else f"{found[key]:.4f}" for key in ("mean", "sd", "median")]
+        lines.append(f"{title:24}{''.join(f'{cell:>10}' for cell in cells)}{found['number']:>8}")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Many pairs registered with one method: their table, their figures, and how two methods compare."""
