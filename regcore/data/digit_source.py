@@ -56,7 +56,9 @@ class DigitSource:
         ValueError: files that are no IDX files, ranges that overlap or go beyond the file.
     """
 
-    dimensions, spacing_mm, labels = 2, 1.0, (1,)
+    dimensions: int = 2
+    spacing_mm: float = 1.0
+    labels: tuple[int, ...] = (1,)
 
     def __init__(self, options: DigitOptions, seed: int) -> None:
         self.options, self.seed = options, seed
