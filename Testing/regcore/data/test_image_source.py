@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from regcore.data import prepared
+from regcore.data.image_cache import fingerprint
 from regcore.data.image_source import ImageOptions, ImageSource
 from regcore.data.manifest import ImageFiles
 from regcore.data.prepared import TrainingGrid
@@ -130,6 +132,15 @@ def test_the_grid_is_laid_about_labels_or_mask(tmp_path):
         assert torch.equal(found["mask"], expected)
 
 
+def test_coarser_voxels_hold_what_lies_around_them(tmp_path):
+    """A pattern too fine for the training grid becomes its mean, and no coarse pattern that is not there."""
+    grid = Grid.of((36, 36, 36))
+    pattern = torch.stack(torch.meshgrid(*[torch.arange(36)] * 3, indexing="ij")).sum(0) % 2
+    write_image(Image(pattern.float(), grid), tmp_path / "a.nii.gz")
+    seen = TrainingGrid((10, 10, 10), 3.0).image(ImageFiles("image", tmp_path / "a.nii.gz"))["image"].float()
+    assert (seen - 0.5).abs().max() < 0.05
+
+
 def test_an_empty_middle_is_refused(tmp_path):
     files = write(tmp_path, "a", Grid.of((8, 8, 8)))  # far from the labels
     with pytest.raises(ValueError, match=r"centre: the labels of a\.nii\.gz are empty"):
@@ -245,6 +256,19 @@ def test_slices_of_two_phases_are_the_same_slice(tmp_path):
     assert set(across.fixed_labels.unique().tolist()) == {3, 4}
 
 
+def test_a_stack_keeps_its_slices_wherever_its_labels_lie(tmp_path):
+    grid = Grid.of((30, 30, 6), (1.0, 1.0, 8.0))
+    labels = torch.zeros(grid.shape, dtype=torch.int64)
+    labels[:2, 4:10, 18:26] = 1
+    write_image(Image(torch.rand(grid.shape), grid), tmp_path / "a.nii.gz")
+    write_image(Image(labels, grid, "uint8"), tmp_path / "labels.nii.gz")
+    files = ImageFiles("image", tmp_path / "a.nii.gz", tmp_path / "labels.nii.gz")
+    seen = TrainingGrid((8, 10), 1.0, "labels", (1,)).image(files)["labels"]
+    assert seen.shape == (6, 8, 10)
+    assert torch.equal(seen[:2, 1:7, 1:9], torch.ones(2, 6, 8, dtype=torch.uint8))
+    assert int(seen.sum()) == 2 * 6 * 8
+
+
 def test_images_that_are_flat(tmp_path):
     rows = ["id,image"]
     for number in range(2):
@@ -295,6 +319,19 @@ def test_changed_files_and_options_are_prepared_anew(cohort):
     assert not torch.equal(before.fixed, after.fixed)
     finer = ImageSource(replace(given, spacing_mm=1.0), 3).draw([0, 1], CPU)
     assert not torch.equal(after.fixed, finer.fixed)
+
+
+def test_a_name_in_the_cache_is_that_of_the_files_as_they_are(tmp_path):
+    (tmp_path / "a").write_bytes(b"1")
+    (tmp_path / "series").mkdir()
+    (tmp_path / "series" / "slice").write_bytes(b"1")
+    paths = [tmp_path / "a", None, tmp_path / "series"]
+    names = [fingerprint(paths, {"size": 1}), fingerprint(paths, {"size": 2}), fingerprint(paths[::-1], {"size": 1})]
+    for path in (tmp_path / "a", tmp_path / "series" / "slice"):
+        os.utime(path, ns=(1, 1))
+        names.append(fingerprint(paths, {"size": 1}))
+    assert fingerprint(paths, {"size": 1}) == names[-1]
+    assert len(set(names)) == 5
 
 
 def test_images_whose_voxels_cannot_be_used_are_named_together(cohort):
@@ -352,7 +389,7 @@ def test_listed_pairs_with_a_mask_in_some(cohort):
 
 CONFIG = """
 seed: 3
-model: {{name: pan, options: {{channels: 1}}}}
+model: {{name: unet}}
 data:
   kind: images
   images: {{manifest: {folder}/cohort.csv, size: {size}, spacing_mm: 1.5, pairs: {pairs}, cache: {folder}/cache}}
@@ -372,10 +409,16 @@ def run(folder, *words, size="[16, 16, 16]", pairs="all", loss="soft_dice") -> i
 def test_a_run_on_images_ends_with_a_model_that_knows_its_data(cohort):
     assert run(cohort) == 0
     assert "held_out/dsc" in (cohort / "run" / "log.csv").read_text()
-    assert load_model(cohort / "run" / "model.safetensors").recipe.name == "pan"
+    assert load_model(cohort / "run" / "model.safetensors").recipe.name == "unet"
     content = (cohort / "run" / "model.safetensors").read_bytes()
     assert b"s0.nii.gz" in content
     assert str(cohort).encode() not in content
+
+
+def test_a_run_on_slices_of_two_phases(tmp_path):
+    stacks(tmp_path)
+    assert run(tmp_path, size="[16, 16]", pairs="phases", loss="mse") == 0
+    assert load_model(tmp_path / "run" / "model.safetensors").recipe.options["dimensions"] == 2
 
 
 def test_a_bad_table_ends_a_run_before_it_begins(cohort, capsys):
