@@ -54,8 +54,10 @@ class OptimiserConfig:
         rate: highest learning rate.
         weight_decay: pull towards 0.
         amsgrad: of adam and adamw.
-        schedule: of the rate after the warm-up: ``constant``, ``cosine`` to 0, or ``polynomial`` to 0.
+        schedule: of the rate after the warm-up: ``constant``, ``cosine`` to 0, ``polynomial`` to 0, or ``drops``.
         power: of the polynomial.
+        drops: at which shares of the run the rate drops.
+        drop_factor: to which part of itself.
         warm_up: steps over which the rate rises from 0.
         clip: longest gradient; longer ones are shortened; 0: never.
         ema: share of the running average of the weights that is kept at each step; 0: no average, the last weights
@@ -66,8 +68,10 @@ class OptimiserConfig:
     rate: float = 1e-4
     weight_decay: float = 0.0
     amsgrad: bool = False
-    schedule: Literal["constant", "cosine", "polynomial"] = "constant"
+    schedule: Literal["constant", "cosine", "polynomial", "drops"] = "constant"
     power: float = 0.9
+    drops: tuple[float, ...] = (0.4, 0.57, 0.83)
+    drop_factor: float = 0.3
     warm_up: int = 0
     clip: float = 0.0
     ema: float = 0.0

@@ -140,6 +140,8 @@ def rate_at(step: int, steps: int, chosen: OptimiserConfig) -> float:
         return rise * 0.5 * (1 + math.cos(math.pi * done))
     if chosen.schedule == "polynomial":
         return float(rise * (1 - done) ** chosen.power)
+    if chosen.schedule == "drops":
+        return float(rise * chosen.drop_factor ** sum(done >= share for share in chosen.drops))
     return rise
 
 
