@@ -24,7 +24,7 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
 
 
 def measure(variant: str, size: list[int], threads: int, repeats: int) -> dict[str, float]:
-    """Run one variant in this process and return seconds of the fastest pass and peak GiB."""
+    """Run one variant in this process and return wall and CPU seconds of the fastest pass and peak GiB."""
     import torch
 
     from regcore.models import create_model
@@ -34,17 +34,23 @@ def measure(variant: str, size: list[int], threads: int, repeats: int) -> dict[s
     name, options = VARIANTS[variant]
     model = create_model(name, **options).eval()
     fixed, moving = torch.rand(2, 1, 1, *size)
-    seconds = []
+    seconds, cpu_seconds = [], []
     for _ in range(repeats):
-        begin = time.perf_counter()
+        begin, cpu_begin = time.perf_counter(), time.process_time()
         with torch.inference_mode():
             displacement = model(fixed, moving).displacement
         seconds.append(time.perf_counter() - begin)
+        cpu_seconds.append(time.process_time() - cpu_begin)
         checksum = float(displacement.abs().mean())
         del displacement
     unit = 2**30 if platform.system() == "Darwin" else 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    return {"seconds": min(seconds), "gibibytes": peak, "mean_displacement": checksum}
+    return {
+        "seconds": min(seconds),
+        "cpu_seconds": min(cpu_seconds),
+        "gibibytes": peak,
+        "mean_displacement": checksum,
+    }
 
 
 def main() -> None:
@@ -61,14 +67,14 @@ def main() -> None:
         print(json.dumps(measure(arguments.variants[0], *options)))
         return
     print(f"forward, {arguments.size}, CPU, {arguments.threads} threads")
-    print(f"{'':12}{'seconds':>10}{'peak GiB':>10}{'mean |u|':>12}")
+    print(f"{'':12}{'seconds':>10}{'CPU s':>10}{'peak GiB':>10}{'mean |u|':>12}")
     shared = ["--size", *map(str, arguments.size), "--threads", str(arguments.threads)]
     for variant in arguments.variants:
         command = [sys.executable, __file__, "--alone", "--variants", variant, "--repeats", str(arguments.repeats)]
         done = subprocess.run([*command, *shared], stdout=subprocess.PIPE, text=True, check=True)
         result = json.loads(done.stdout.splitlines()[-1])
-        figures = f"{result['seconds']:10.2f}{result['gibibytes']:10.2f}{result['mean_displacement']:12.6f}"
-        print(f"{variant:12}{figures}", flush=True)
+        times = f"{result['seconds']:10.2f}{result['cpu_seconds']:10.2f}"
+        print(f"{variant:12}{times}{result['gibibytes']:10.2f}{result['mean_displacement']:12.6f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """CAML: cross attention between two images over several levels, in two passes.
 
 Reference:
-    Cross attention over multi-layers of a pair of images for 3D deformable registration, Intelligent Data Analysis,
-    2024 (IDA-230692). Its text gives neither widths nor equations: the widths are those of its foundation (Shi et al.:
-    XMorpher, MICCAI 2022), the rest is our reading. Written anew; no code or weights of either.
+    Cross attention over multi-layers for 3D deformable registration, Intelligent Data Analysis, 2024,
+    doi:10.3233/IDA-230692. The text at hand gives neither widths nor equations: the widths are those of its
+    foundation (Shi et al.: XMorpher, MICCAI 2022), the rest is our reading. Written anew; no code or weights of
+    either.
 """
 
 from __future__ import annotations
@@ -154,8 +155,8 @@ def _check(
 
 
 _PAPER = (
-    "Cross attention over multi-layers of a pair of images for 3D deformable medical image registration (IDA-230692), "
-    "Intelligent Data Analysis 2024"
+    "Cross attention over multi-layers for 3D deformable registration, Intelligent Data Analysis 2024, "
+    "doi:10.3233/IDA-230692"
 )
 
 

@@ -144,7 +144,7 @@ class FusionModule(nn.Module):
         if self.join is not None:
             joined: Tensor = self.join(torch.cat(results, dim=-1))
             return joined
-        return torch.stack(results).mean(0)
+        return torch.stack(results).mean(0) if len(results) > 1 else fused
 
 
 class FusionLevel(nn.Module):

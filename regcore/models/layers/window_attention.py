@@ -20,7 +20,7 @@ from torch import Tensor
 # Elements of keys and values copied at a time. On a CPU they should stay in the cache, and pieces of more than
 # 32 MiB come as fresh pages from the system at every call, which takes longer than the attention. A GPU wants
 # large pieces, and with gradients each piece costs a volume's worth of zeros in the backward pass.
-_CACHED = 2**21
+_CACHED = 2**20
 _LARGE = 2**27
 _BATCH = 2**15  # windows at a time: CUDA's attention takes less than 2**16
 
@@ -48,7 +48,8 @@ def window_attention(query: Tensor, key_value: Tensor, heads: int, window: int =
     size, channels = query.shape[1:4], query.shape[4]
     rest = [-n % window for n in size]
     halo = window * (magnification - 1) // 2
-    queries = _windows(F.pad(query, _margin([(0, r) for r in rest])), window, window)
+    whole = F.pad(query, _margin([(0, r) for r in rest])) if any(rest) else query
+    queries = _windows(whole, window, window)
     keys_values = _windows(F.pad(key_value, _margin([(halo, halo + r) for r in rest])), halo * 2 + window, window)
     tables = [_outside(n, window, halo, query) for n in size]
     found = []
