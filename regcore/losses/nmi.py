@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from regcore.losses._inputs import check_images, in_full_precision
 
-_CHUNK = 2**16  # voxels whose weights are in memory at a time: 8 MiB per image and step of 32 bins
+_PART = 2**16  # voxels whose weights are in memory at a time: 8 MiB for 32 bins
 _SMALLEST_SHARE = 1e-12  # what an empty bin's logarithm is taken of: its slope stays finite
 
 
@@ -69,7 +69,7 @@ def _information(
     if len(weights) == 0:
         return warped.sum() + 1
     positions = _positions(warped, bins, value_range), _positions(fixed, bins, value_range)
-    joint = _joint_histogram(*positions, weights, bins)
+    joint: Tensor = _JointHistogram.apply(*positions, weights, bins)  # type: ignore[no-untyped-call]
     joint = joint / joint.sum()
     return (_entropy(joint.sum(1)) + _entropy(joint.sum(0))) / _entropy(joint)
 
@@ -81,22 +81,54 @@ def _positions(values: Tensor, bins: int, value_range: tuple[float, float] | Non
     return 1 + share.clamp(0, 1) * (bins - 3)
 
 
-def _joint_histogram(first: Tensor, second: Tensor, weights: Tensor, bins: int) -> Tensor:
-    parts = zip(*(torch.split(values, _CHUNK) for values in (first, second, weights)), strict=True)
-    joint = first.new_zeros(bins, bins)
-    for part in parts:
-        joint = joint + checkpoint(_part_of_histogram, *part, bins, use_reentrant=False, preserve_rng_state=False)
-    return joint
+class _JointHistogram(torch.autograd.Function):
+    # The weights of all voxels would be as many images as there are bins. They are made for a few voxels at a time,
+    # and once more on the way back; nothing but the positions is kept.
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, first: Tensor, second: Tensor, weights: Tensor, bins: int
+    ) -> Tensor:
+        ctx.save_for_backward(first, second, weights)
+        ctx.bins = bins  # type: ignore[attr-defined]
+        joint = first.new_zeros(bins, bins)
+        for rows in _parts(len(first)):
+            joint += (_splines(first[rows], bins) * weights[rows]) @ _splines(second[rows], bins).T
+        return joint
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        first, second, weights = ctx.saved_tensors  # type: ignore[attr-defined]
+        bins = ctx.bins  # type: ignore[attr-defined]
+        of_first, of_second, *_ = (torch.empty_like(first) if on else None for on in ctx.needs_input_grad)  # type: ignore[attr-defined]
+        for rows in _parts(len(first)):
+            for out, own, other, table in ((of_first, first, second, grad), (of_second, second, first, grad.T)):
+                if out is not None:
+                    across = table @ _splines(other[rows], bins)
+                    out[rows] = (across * _slopes(own[rows], bins)).sum(0) * weights[rows]
+        return of_first, of_second, None, None
 
 
-def _part_of_histogram(first: Tensor, second: Tensor, weights: Tensor, bins: int) -> Tensor:
-    return (_splines(first, bins) * weights) @ _splines(second, bins).T
+def _parts(voxels: int) -> list[slice]:
+    return [slice(start, start + _PART) for start in range(0, voxels, _PART)]
 
 
 def _splines(positions: Tensor, bins: int) -> Tensor:
     """Return what each position adds to each bin, ``(bins, voxels)``: 1 in total."""
-    distance = (positions - torch.arange(bins, dtype=positions.dtype, device=positions.device)[:, None]).abs()
-    return ((2 - distance).relu() ** 3 - 4 * (1 - distance).relu() ** 3) / 6
+    distance = _offsets(positions, bins).abs_()
+    return ((2 - distance).relu_() ** 3).sub_((1 - distance).relu_() ** 3, alpha=4).div_(6)
+
+
+def _slopes(positions: Tensor, bins: int) -> Tensor:
+    """Return the derivatives of `_splines`, ``(bins, voxels)``."""
+    offset = _offsets(positions, bins)
+    distance = offset.abs()
+    return ((1 - distance).relu_() ** 2).mul_(4).sub_((2 - distance).relu_() ** 2).mul_(0.5).mul_(offset.sign_())
+
+
+def _offsets(positions: Tensor, bins: int) -> Tensor:
+    return positions - torch.arange(bins, dtype=positions.dtype, device=positions.device)[:, None]
 
 
 def _entropy(share: Tensor) -> Tensor:
