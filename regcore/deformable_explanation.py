@@ -94,6 +94,10 @@ class DeformableExplanation:
         total = float(found.sum())
         return float((found * self.region.data).sum()) / total if self.region is not None and total > 0 else None
 
+    def length_at(self, point: Matrix) -> float:
+        """Return the length of the displacement (mm) at the voxel nearest to a point of the fixed image."""
+        return float(self.length.data[_place(point, self.grid)])
+
     @property
     def region_share(self) -> float | None:
         """How much of the grid the region fills: what an even map would have in it."""

@@ -7,14 +7,15 @@ exactly it takes one backward pass per number of the displacement; random signs 
 the squared length (Hutchinson), so the mean over a few draws estimates it, one backward pass each. The displacement of
 one voxel has as many numbers as axes and is taken exactly.
 
-Not the slope of ``|u|^2 / 2``, one backward pass: that is ``J^T u``, blind where little moves now, and the numbers
-of one sum cancel, so its pictures are speckle. Not the slope times the image either: such a map looks like the image
-whatever the network does (Adebayo et al.).
+Of the ways to show this, judged by the pictures of a brain pair under `regcore.models.pan`: the slope of
+``|u|^2 / 2``, one backward pass, is ``J^T u``, blind where nothing moves now; noise on the images (SmoothGrad) lifts
+the background and smooths nothing that is left after averaging over signs and a Gaussian of one voxel; and the slope
+times the image looks like the image whatever the network does (Adebayo et al.).
 
 References:
     Simonyan, Vedaldi, Zisserman, "Deep Inside Convolutional Networks", ICLR workshop 2014, section 3.
     Hutchinson, "A stochastic estimator of the trace of the influence matrix", Communications in Statistics 18, 1989.
-    Smilkov et al., "SmoothGrad: removing noise by adding noise", 2017: why maps of slopes are averaged.
+    Smilkov et al., "SmoothGrad: removing noise by adding noise", 2017.
     Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018.
 """
 

@@ -57,9 +57,9 @@ def draw_sensitivity(found: DeformableExplanation, inputs: Inputs, point: Matrix
 
         plain = [_outlined(over(image), cut, inputs.fixed_gland) for image in shown]
         coloured = [veiled(image, cut.of(share)) for image, share in zip(shown, maps, strict=True)]
-        there = "" if point is None else "; the cross: the voxel chosen"
+        caption = "the image that stays" if point is None else "the cross: the voxel chosen"
         views = (
-            view("Fixed", drawn(plain[0]), "the image that stays" + there),
+            view("Fixed", drawn(plain[0]), caption),
             view("Fixed, sensitivity", drawn(coloured[0]), "what the displacement rests on"),
             view("Moving", drawn(plain[1]), "where the start puts it"),
             view("Moving, sensitivity", drawn(coloured[1]), "what the displacement rests on"),

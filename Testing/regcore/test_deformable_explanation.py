@@ -201,8 +201,9 @@ def test_the_length_of_the_displacement_is_in_millimetres():
     # This network moves along the last array axis alone, the grid's first.
     low, high = np.percentile(bright.data, (0.1, 99.8))
     shown = ((bright.data - low) / (high - low)).clamp(0, 1)[None, None]
-    voxels = network(shown, shown).displacement[0, 2]
-    torch.testing.assert_close(found.length.data, 3 * voxels.detach(), rtol=1e-4, atol=1e-4)
+    voxels = network(shown, shown).displacement[0, 2].detach()
+    torch.testing.assert_close(found.length.data, 3 * voxels, rtol=1e-4, atol=1e-4)
+    assert found.length_at(grid.to_world((7.3, 2.0, 5.4))) == pytest.approx(3 * float(voxels[5, 2, 7]), rel=1e-4)
 
 
 def test_refused(awkward_grids):

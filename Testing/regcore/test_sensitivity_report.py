@@ -34,7 +34,7 @@ SUMMARY = {
     "transform": None,
     "grid": {"size": [20, 21, 22], "spacing": [2.25, 2.25, 2.25], "most_voxels": 884736},
     "slicewise": False,
-    "displacement_mm": {"mean": 1.25, "max": 4.5},
+    "displacement_mm": {"mean": 1.25, "max": 4.5, "at_voxel": 2.75},
     "share_of_image": {"fixed": 0.62, "moving": 0.38},
     "strongest": {"fixed": {"voxel": [3, 4, 5], "mm": [0.0, 1.0, 2.0], "value": 0.0123}, "moving": None},
     "in_labels": None,
@@ -170,6 +170,7 @@ def test_page_stands_alone_and_is_safe(voxel, labels, awkward_grids, tmp_path):
     for words in ("random signs", "62 % / 38 %", "1.25 mm", "0.0123", "3, 4, 5", "pan.stage1.safetensors"):
         assert words in text
     assert ("voxel 19, 20, 21" in text) == (voxel is not None)
+    assert ("2.75 mm" in text) == (voxel is not None)
     assert ("all voxels" in text) == (voxel is None)
     assert ("42 %" in text) == (labels is not None)
     assert ("22 of them" in text) == (labels is None)

@@ -170,7 +170,11 @@ def _summary(chosen: Namespace, asked: _Asked, found: _Found) -> dict[str, objec
             "most_voxels": MOST_VOXELS,
         },
         "slicewise": found.seen_on.stack is not None,
-        "displacement_mm": {"mean": float(maps.length.data.mean()), "max": float(maps.length.data.max())},
+        "displacement_mm": {
+            "mean": float(maps.length.data.mean()),
+            "max": float(maps.length.data.max()),
+            "at_voxel": None if asked.point is None else maps.length_at(asked.point),
+        },
         "share_of_image": {side: maps.share_of(side) for side in _SIDES},
         "strongest": {side: _strongest(maps, side, inputs.fixed) for side in _SIDES},
         "in_labels": in_labels,
