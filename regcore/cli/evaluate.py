@@ -157,9 +157,8 @@ def _outcomes(
             progress(len(found) / len(cases), outcome.id + word, outcome.failure or "")
     except Cancelled:
         kept = sum(outcome.failure is None for outcome in found.values())
-        raise Cancelled(f"cancelled; {kept} of {len(cases)} pairs are kept, the same command goes on from them") from (
-            None
-        )
+        said = f"cancelled; at least {kept} of {len(cases)} pairs are kept, the same command goes on from them"
+        raise Cancelled(said) from None
     return {case.id: found[case.id] for case in cases}
 
 

@@ -18,8 +18,8 @@ def deadly(case: Case, cancelled: CancelCheck) -> Outcome:
 
 
 def endless(case: Case, cancelled: CancelCheck) -> Outcome:
-    """Leave a file and go on until stopped."""
-    case.files["fixed"].touch()
+    """Touch a file again and again until stopped."""
     while not cancelled():
+        case.files["fixed"].touch()
         time.sleep(0.01)
     raise Cancelled

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -33,3 +37,28 @@ def test_cancelling_stops_the_pairs_at_work(tasks, tmp_path):
     with pytest.raises(Cancelled):
         list(in_processes(tasks.endless, cases, 2, lambda: (tmp_path / "a").exists()))
     assert not (tmp_path / "c").exists()
+
+
+def test_processes_end_when_their_parent_is_killed(tmp_path):
+    script = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from pathlib import Path\n"
+        "from pair_tasks import endless\n"
+        "from regcore.cohort.table import Case\n"
+        "from regcore.cohort.workers import in_processes\n"
+        f"cases = [Case(name, {{'fixed': Path({str(tmp_path)!r}) / name}}) for name in 'ab']\n"
+        "list(in_processes(endless, cases, 2, lambda: False))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) as parent:
+        try:
+            _until(lambda: all((tmp_path / name).exists() for name in "ab"))
+        finally:
+            parent.kill()
+    _until(lambda: all(time.time() - (tmp_path / name).stat().st_mtime > 2 for name in "ab"))
+
+
+def _until(come_true: Callable[[], bool], seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not come_true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
