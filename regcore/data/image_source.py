@@ -74,11 +74,13 @@ class ImageSource:
         _check(options)
         self.options, self.seed = options, seed
         self.dimensions, self.size, self.spacing_mm = len(options.size), tuple(options.size), options.spacing_mm
+        cache = ImageCache(Path(options.cache) if options.cache else None)
         manifest, found = read_manifest(
             options.manifest,
             3 if self.dimensions == 3 else None,
             {*options.labels, *options.ignored} if options.labels else (),
             "images.manifest",
+            cache,
         )
         self.name, self.rows = manifest.name, manifest.rows
         if manifest.pairs != (options.pairs == "given"):
@@ -94,7 +96,7 @@ class ImageSource:
             self._held_out = self._pairs(self.judge, HELD_OUT_SEED) if self.judge else None
         except ValueError as error:
             raise ValueError(f"images.{error}") from error
-        self._images = self._read({*self.learn, *self.judge, *self._atlas(atlas)})
+        self._images = self._read({*self.learn, *self.judge, *self._atlas(atlas)}, cache)
 
     def draw(self, numbers: Sequence[int], device: torch.device) -> PairBatch:
         """Return pairs of the images to learn from."""
@@ -140,8 +142,7 @@ class ImageSource:
     def _names(self, places: Sequence[int]) -> list[str]:
         return [files.image.name for place in places for files in self.rows[place].images]
 
-    def _read(self, places: set[int]) -> dict[int, Tensors]:
-        cache = ImageCache(Path(self.options.cache) if self.options.cache else None)
+    def _read(self, places: set[int], cache: ImageCache) -> dict[int, Tensors]:
         images, problems = {}, []
         for place in sorted(places):
             row = self.rows[place]

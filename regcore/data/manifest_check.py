@@ -6,10 +6,12 @@ import gzip
 import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from regcore.data.image_cache import ImageCache, Tensors, fingerprint
 from regcore.data.manifest import IDENTITY, ImageFiles, Manifest, Row, parse_manifest
 from regcore.grid import Grid
 from regcore.integrity import holds_bytes
@@ -17,11 +19,16 @@ from regcore.io import read_image, read_labels, read_transform
 from regcore.landmarks import read_landmarks
 
 _SHOWN = 5  # of unknown labels
+_COUNTED = 1 << 20  # label values below this are counted one by one
 _HEADER_BYTES = (348, 540)  # of NIfTI 1 and 2: the first number of a file
 
 
 def read_manifest(
-    path: str | Path, dimensions: int | None = None, labels: Collection[int] = (), name: str = "manifest"
+    path: str | Path,
+    dimensions: int | None = None,
+    labels: Collection[int] = (),
+    name: str = "manifest",
+    cache: ImageCache | None = None,
 ) -> tuple[Manifest, tuple[int, ...]]:
     """Read a table and look at every file that it names: headers of images, values of label maps.
 
@@ -30,6 +37,7 @@ def read_manifest(
         dimensions: of all images; None: of the first one.
         labels: values that label maps may hold besides 0; empty: any.
         name: what to call the table in messages.
+        cache: where the values of label maps are kept for the next time; None: nowhere.
 
     Returns:
         The table, and the label values other than 0 that its maps hold.
@@ -37,7 +45,7 @@ def read_manifest(
     Raises:
         ValueError: one sentence that names every row with a mistake.
     """
-    path = Path(path)
+    path, cache = Path(path), cache or ImageCache()
     try:
         manifest, problems = parse_manifest(path)
     except ValueError as error:
@@ -54,7 +62,9 @@ def read_manifest(
             dimensions = dimensions or there
             if there != dimensions:
                 problems.append(f"{where}: expected {dimensions}D, {files.image.name} is {there}D")
-            problems += [_clause(error, path) for error in _attached(row, files, there, set(labels), found)]
+            problems += [
+                _clause(error, path) for error in _attached(row, files, there, _Known(set(labels), found, cache))
+            ]
         problems += [_clause(error, path) for error in _transform(row, dimensions or 3)]
     if problems:
         raise ValueError(f"{name}: {path.name}: {'; '.join(sorted(problems, key=_place))}")
@@ -92,19 +102,26 @@ def image_dimension(path: Path, name: str = "image") -> int:
     return axes
 
 
-def _attached(row: Row, files: ImageFiles, dimensions: int, known: set[int], found: set[int]) -> Iterator[ValueError]:
-    """Yield what is wrong with an image's labels, mask and landmarks; add the labels it has to ``found``."""
+class _Known(NamedTuple):
+    """Label values that may be there (empty: any), those found so far, and where they are kept."""
+
+    allowed: set[int]
+    found: set[int]
+    cache: ImageCache
+
+
+def _attached(row: Row, files: ImageFiles, dimensions: int, known: _Known) -> Iterator[ValueError]:
+    """Yield what is wrong with an image's labels, mask and landmarks; add the labels that it has."""
     prefix = f"row {row.number}: " + ("" if files.column == "image" else f"{files.column}_")
     if files.labels is not None:
         try:
-            image = read_labels(files.labels, f"{prefix}labels")
-            values = {int(value) for value in torch.unique(image.data)} - {0}
-            found |= values
-            unknown = sorted(values - known) if known else [value for value in sorted(values) if value < 0]
+            values, there = _values(files.labels, f"{prefix}labels", known.cache)
+            known.found.update(values)
+            unknown = [value for value in values if (value not in known.allowed if known.allowed else value < 0)]
             if unknown:
                 shown = ", ".join(map(str, unknown[:_SHOWN])) + (", ..." if len(unknown) > _SHOWN else "")
                 raise ValueError(f"{prefix}labels: unknown label {shown} in {files.labels.name}")
-            _same(image.dim, dimensions, files.labels, f"{prefix}labels")
+            _same(there, dimensions, files.labels, f"{prefix}labels")
         except ValueError as error:
             yield error
     try:
@@ -118,6 +135,21 @@ def _attached(row: Row, files: ImageFiles, dimensions: int, known: set[int], fou
             _same(points.dim, dimensions, files.landmarks, f"{prefix}landmarks")
     except ValueError as error:
         yield error
+
+
+def _values(path: Path, name: str, cache: ImageCache) -> tuple[list[int], int]:
+    """Return the values but 0 of a label map in rising order, and its number of axes."""
+
+    def read() -> Tensors:
+        image = read_labels(path, name)
+        data = image.data.flatten()
+        # Sorting millions of voxels takes far longer than counting them.
+        few = int(data.min()) >= 0 and int(data.max()) < _COUNTED
+        values = torch.bincount(data).nonzero()[:, 0] if few else torch.unique(data)
+        return {"values": values[values != 0], "dimensions": torch.tensor(image.dim)}
+
+    known = cache.get(fingerprint([path], {"kept": "values"}), read) if path.exists() else read()
+    return known["values"].tolist(), int(known["dimensions"])
 
 
 def _transform(row: Row, dimensions: int) -> Iterator[ValueError]:

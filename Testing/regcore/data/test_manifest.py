@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from regcore.data.image_cache import ImageCache
 from regcore.data.manifest import IDENTITY
 from regcore.data.manifest_check import image_dimension, read_manifest
 from regcore.grid import Grid
@@ -178,6 +179,24 @@ def test_the_dimension_is_that_of_the_whole_file(tmp_path, name, size):
     grid = Grid.of(size)
     write_image(Image(torch.rand(grid.shape), grid), tmp_path / name)
     assert image_dimension(tmp_path / name) == read_image(tmp_path / name).dim == len(size)
+
+
+@pytest.mark.parametrize("values", [[0], [0, 3], [2, 70_000], [0, 5, 1 << 21]])
+def test_all_label_values_are_found_kept_or_not(folder, values):
+    labels = torch.tensor(values).repeat(24)[:24].reshape(2, 3, 4)
+    write_image(Image(labels, Grid.of((4, 3, 2)), "int32"), folder / "labels.nii.gz")
+    path = table(folder, "id,image,labels\na,a.nii.gz,labels.nii.gz\n")
+    expected = tuple(value for value in values if value)
+    for _ in range(2):
+        assert read_manifest(path, cache=ImageCache(folder / "cache"))[1] == expected
+    assert len(list((folder / "cache").iterdir())) == 1
+    assert read_manifest(path)[1] == expected
+
+
+def test_labels_below_zero_are_no_labels(folder):
+    write_image(Image(-torch.ones(2, 3, 4, dtype=torch.int64), Grid.of((4, 3, 2)), "int16"), folder / "labels.nii.gz")
+    path = table(folder, "id,image,labels\na,a.nii.gz,labels.nii.gz\n")
+    assert "row 2: labels: unknown label -1 in labels.nii.gz" in complaint(path)
 
 
 def test_a_truncated_header_is_no_image(tmp_path):
