@@ -84,11 +84,7 @@ def run(chosen: Namespace) -> None:
     """Do it; raises what `regcore.cli.main` turns into exit codes."""
     plan, notes = _plan(chosen)
     cases = read_cohort(chosen.pairs, plan.fixed_labels_alone)
-    other = (
-        None
-        if chosen.compare is None
-        else Run(chosen.compare.resolve().name, read_metrics(chosen.compare / "metrics.csv"))
-    )
+    other = None if chosen.compare is None else _second(chosen.compare.resolve())
     _make(plan.folder)
     with cancel_on_interrupt() as cancelled, following(chosen.quiet, chosen.json, chosen.verbose) as progress:
         outcomes = _outcomes(plan, cases, chosen, cancelled, progress)
@@ -124,6 +120,10 @@ def _plan(chosen: Namespace) -> tuple[Plan, list[str]]:
     # Workers of a cluster start in other folders.
     init = str(Path(chosen.init).resolve()) if Path(chosen.init).is_file() else chosen.init
     return Plan(settings, init, chosen.gland_labels, chosen.output.resolve()), notes
+
+
+def _second(folder: Path) -> Run:
+    return Run(folder.name, read_metrics(folder / "metrics.csv"))
 
 
 def _make(folder: Path) -> None:
@@ -164,12 +164,14 @@ def _outcomes(
 
 def _written(plan: Plan, cases: Sequence[Case], outcomes: dict[str, Outcome], other: Run | None) -> dict[str, Any]:
     """Write what the cohort comes to, and return it."""
-    rows = [row for case in cases if (report := outcomes[case.id].report) for row in rows_of(case.id, report)]
+    reports = {case.id: report for case in cases if (report := outcomes[case.id].report) is not None}
+    rows = [row for name, report in reports.items() for row in rows_of(name, report)]
     failures = {name: outcome.failure for name, outcome in outcomes.items() if outcome.failure is not None}
+    warnings = {name: report["warnings"] for name, report in reports.items()}
     mine = Run(plan.folder.name, rows)
     if other is not None and other.name == mine.name:
         other = replace(other, name=f"{other.name} (second)")
-    summary = summary_of(mine, failures, described_settings(plan.settings, plan.init), other)
+    summary = summary_of(mine, failures, warnings, described_settings(plan.settings, plan.init), other)
     write_metrics(rows, plan.folder / "metrics.csv")
     write_json(summary, plan.folder / "summary.json")
     write_cohort_report(plan.folder / "report.html", summary, mine, other)

@@ -53,11 +53,11 @@ def evaluate_pair(plan: Plan, case: Case, cancelled: CancelCheck, progress: Prog
     silence_itk()
     folder = plan.folder / case.id
     try:
-        print_of_all = fingerprint(case, plan.settings, plan.init, plan.gland_labels)
-        before = finished(folder, print_of_all)
+        identity = fingerprint(case, plan.settings, plan.init, plan.gland_labels)
+        before = finished(folder, identity)
         if before is not None:
             return Outcome(case.id, before, anew=False)
-        report = _registered(plan, case, print_of_all, cancelled, progress)
+        report = _registered(plan, case, identity, cancelled, progress)
     except Cancelled:
         raise
     except Exception as error:
@@ -69,7 +69,7 @@ def evaluate_pair(plan: Plan, case: Case, cancelled: CancelCheck, progress: Prog
 
 
 def _registered(
-    plan: Plan, case: Case, print_of_all: str, cancelled: CancelCheck, progress: Progress | None
+    plan: Plan, case: Case, identity: str, cancelled: CancelCheck, progress: Progress | None
 ) -> dict[str, Any]:
     fixed, moving = read_image(case.files["fixed"], "fixed"), read_image(case.files["moving"], "moving")
     settings = plan.settings
@@ -86,7 +86,7 @@ def _registered(
         cast(dict[str, object], report[side])["file"] = case.files[side].name
     # The process's own clock: it counts the pairs before this one too.
     del report["cpu_seconds"]
-    report |= {"id": case.id, "fingerprint": print_of_all}
+    report |= {"id": case.id, "fingerprint": identity}
     folder = plan.folder / case.id
     folder.mkdir(parents=True, exist_ok=True)
     write_transform(result.transform, folder / TRANSFORM)

@@ -94,12 +94,14 @@ def read_metrics(path: Path, name: str = "compare") -> list[Row]:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            found = list(csv.DictReader(file))
-            return [{key: _cell(key, row[key]) for key in (PAIR, LABEL, *FIGURES)} for row in found]
+            found = csv.DictReader(file)
+            if found.fieldnames != [PAIR, LABEL, *FIGURES]:
+                raise ValueError("other columns")
+            return [{key: _cell(key, text) for key, text in row.items()} for row in found]
     except OSError as error:
         where = f"{path.name} in {path.parent.name}"
         raise ValueError(f"{name}: there is no {where}; pass the output folder of regcore evaluate") from error
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
+    except (ValueError, TypeError, csv.Error) as error:
         raise ValueError(f"{name}: {path.name} is not as regcore evaluate writes it; run that again") from error
 
 

@@ -34,7 +34,7 @@ def fingerprint(case: Case, settings: Settings, init: str, gland_labels: str) ->
         "gland_labels": gland_labels,
         "files": {column: _digest(path) for column, path in sorted(case.files.items())},
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def finished(folder: Path, wanted: str) -> dict[str, Any] | None:

@@ -31,13 +31,18 @@ class Run:
 
 
 def summary_of(
-    run: Run, failures: Mapping[str, str], settings: Mapping[str, object], other: Run | None = None
+    run: Run,
+    failures: Mapping[str, str],
+    warnings: Mapping[str, Sequence[str]],
+    settings: Mapping[str, object],
+    other: Run | None = None,
 ) -> dict[str, Any]:
     """Return what the cohort comes to, as plain numbers, strings and lists.
 
     Args:
         run: the figures.
         failures: pair -> the sentence that says why it failed.
+        warnings: pair -> sentences to read before its result is used.
         settings: what the pairs were registered with, see `described_settings`.
         other: a second run to compare with, on the pairs that both have.
     """
@@ -51,6 +56,7 @@ def summary_of(
         "metrics": _described({title: by_pair(run.rows, title) for title in FIGURES}),
         "labels": _labels(run.rows),
         "failures": dict(failures),
+        "warnings": _by_sentence(warnings),
     }
     if other is not None:
         found = {title: compare(by_pair(run.rows, title), by_pair(other.rows, title)) for title in outcomes()}
@@ -76,6 +82,15 @@ def write_json(content: Mapping[str, Any], path: Path) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _by_sentence(warnings: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Turn pair -> sentences into sentence -> pairs: often many pairs have the same."""
+    found: dict[str, list[str]] = {}
+    for pair, sentences in warnings.items():
+        for sentence in sentences:
+            found.setdefault(sentence, []).append(pair)
+    return found
 
 
 def _labels(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
