@@ -140,7 +140,7 @@ class ImageSource:
         return any(getattr(files, kind) is not None for row in self.rows for files in row.images)
 
     def _names(self, places: Sequence[int]) -> list[str]:
-        return [files.image.name for place in places for files in self.rows[place].images]
+        return list(dict.fromkeys(files.image.name for place in places for files in self.rows[place].images))
 
     def _read(self, places: set[int], cache: ImageCache) -> dict[int, Tensors]:
         images, problems = {}, []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 
 import numpy as np
 import pytest
@@ -203,3 +204,28 @@ def test_a_truncated_header_is_no_image(tmp_path):
     (tmp_path / "image.nii").write_bytes(b"\x5c\x01\x00\x00")
     with pytest.raises(ValueError, match=r"image: image\.nii is not a NIfTI file"):
         image_dimension(tmp_path / "image.nii")
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("version", [1, 2])
+def test_headers_of_both_versions_and_byte_orders(tmp_path, order, version):
+    """Fields at their places in the two standards (nifti1.h, nifti2.h)."""
+    counts = np.array([5, 4, 3, 2, 1, 1, 1, 1])
+    header = bytearray(352 if version == 1 else 544)
+    if version == 1:
+        struct.pack_into(f"{order}i", header, 0, 348)
+        struct.pack_into(f"{order}8h", header, 40, *counts)
+        struct.pack_into(f"{order}2h", header, 70, 4, 16)  # int16
+        struct.pack_into(f"{order}f", header, 108, 352)
+    else:
+        struct.pack_into(f"{order}i", header, 0, 540)
+        struct.pack_into(f"{order}2h", header, 12, 4, 16)
+        struct.pack_into(f"{order}8q", header, 16, *counts)
+        struct.pack_into(f"{order}q", header, 168, 544)
+    path = tmp_path / "image.nii"
+    path.write_bytes(bytes(header) + bytes(2 * 24))
+    # Axes of one voxel after the third are none, as ITK has it.
+    assert image_dimension(path) == 3
+    path.write_bytes(bytes(header) + bytes(2 * 24 - 1))
+    with pytest.raises(ValueError, match="ends before its last voxel"):
+        image_dimension(path)
