@@ -53,7 +53,7 @@ class CrossAttentionBlock(nn.Module):
         options: its window, magnification and checkpoint.
 
     Reference:
-        Shi et al.: XMorpher, MICCAI 2022, figure 3 (the normalisation of both branches).
+        Shi et al.: XMorpher, MICCAI 2022 (its figure normalises both branches, its code the base alone).
 
     Raises:
         ValueError: windows that cannot be centred, see `check_windows`.
