@@ -38,7 +38,9 @@ def add_shift(monkeypatch, name, by_mm_of):
     info = ModelInfo(name, "deformable", tuple(sorted(by_mm_of)), "a test", SPACING, 4)
     made = []
 
-    def one(dimensions=max(by_mm_of)):
+    most = max(by_mm_of)
+
+    def one(dimensions=most):
         made.append(Shift(dimensions, by_mm_of[dimensions]))
         return made[-1]
 

@@ -35,26 +35,31 @@ class Keeper(pl.Callback):
     Args:
         folder: for both.
         every: steps between states to go on from.
+        validate_every: steps between looks at the held-out pairs.
     """
 
-    def __init__(self, folder: Path, every: int) -> None:
-        self.folder, self.every = folder, every
+    def __init__(self, folder: Path, every: int, validate_every: int) -> None:
+        self.folder, self.every, self.validate_every = folder, every, validate_every
         self.best: float | None = None
         self._saved = -1
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
-        """Save when enough steps were made; the parts of an accumulated step make none."""
-        if trainer.global_step % self.every == 0:
+        """Save when enough steps were made; the parts of an accumulated step make none.
+
+        Where the held-out pairs are due, they come first: a run that goes on from here would not look at them again.
+        """
+        if trainer.global_step % self.every == 0 and trainer.global_step % self.validate_every:
             self._save_last(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Save the state as the best one if it is."""
         assert isinstance(module, Task)
         score = module.figures.get(SCORE)
-        if trainer.sanity_checking or score is None or (self.best is not None and score <= self.best):
-            return
-        self.best = score
-        trainer.save_checkpoint(self.folder / BEST)
+        if score is not None and (self.best is None or score > self.best):
+            self.best = score
+            trainer.save_checkpoint(self.folder / BEST)
+        if trainer.global_step % self.every == 0:
+            self._save_last(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Save where it ended."""

@@ -52,7 +52,7 @@ def fit(task: Task, folder: Path, *, resume: bool = False, quiet: bool = False) 
     last = checkpoints / LAST if resume and (checkpoints / LAST).is_file() else None
     log = CsvLog(folder / LOG)
     log.go_on_from(_step_of(last) if last else -1)
-    keeper = Keeper(checkpoints, run.checkpoint_every)
+    keeper = Keeper(checkpoints, run.checkpoint_every, run.validate_every or run.steps)
     with _lightning_speaks_plainly():
         trainer = _trainer(task.config, folder, [log], keeper, quiet)
         try:
