@@ -54,7 +54,7 @@ def main() -> None:
         print(json.dumps(measure(arguments.models[0], *options)))
         return
     print(f"sensitivity, {arguments.size}, {arguments.draws} draws, CPU, {arguments.threads} threads")
-    print(f"{'':12}{'seconds':>10}{'CPU s':>10}{'forward CPU s':>15}{'peak GiB':>10}")
+    print(f"{'':12}{'seconds':>10}{'CPU s':>10}{'forward CPU s':>15}{'peak GiB':>10}", flush=True)
     rest = ["--threads", str(arguments.threads), "--draws", str(arguments.draws), "--size", *map(str, arguments.size)]
     for name in arguments.models:
         command = [sys.executable, __file__, "--alone", "--models", name, *rest]
