@@ -28,8 +28,9 @@ def in_full_precision(loss: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def _widened(value: _T) -> _T | Tensor:
-    narrow = isinstance(value, Tensor) and value.is_floating_point() and value.dtype != torch.float64
-    return value.float() if narrow and isinstance(value, Tensor) else value
+    if isinstance(value, Tensor) and value.is_floating_point() and value.dtype != torch.float64:
+        return value.float()
+    return value
 
 
 def check_images(warped: Tensor, fixed: Tensor, mask: Tensor | None) -> None:

@@ -41,7 +41,5 @@ def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> L
         raise ValueError(f"terms: no weight is given for {', '.join(unknown)}; there are {', '.join(sorted(weights))}")
     if missing or not terms:
         raise ValueError(f"terms: expected {', '.join(missing) or 'one or more'} too, got {', '.join(terms) or 'none'}")
-    total = torch.stack(
-        [weights[name] * term for name, term in terms.items() if weights[name] != 0] or [torch.zeros(())]
-    )
-    return LossSum(total.sum(), {name: term.detach() for name, term in terms.items()})
+    total = sum((weights[name] * term for name, term in terms.items() if weights[name] != 0), start=torch.zeros(()))
+    return LossSum(total, {name: term.detach() for name, term in terms.items()})
