@@ -48,8 +48,8 @@ class CAML(RegistrationModel):
         depths: fusion modules per level, finest first, in the encoder and again in the decoder.
         heads: of the attention, per level.
         cross_levels: which other levels attention looks at: ``none``, the next ``finer`` or ``all_finer``.
-        merge: see `FusionOptions`; so are ``window``, ``magnification`` and ``checkpoint``. A window of 4
-            with a magnification of 2 needs fewer copies of the keys.
+        merge: see `FusionOptions`; so are ``window``, ``magnification`` and ``checkpoint``. A window of 4 with a
+            magnification of 2 copies every key 8 times, not 27, but compares each query with 512 of them, not 216.
         residual_skips: residual blocks on the skip connections.
         cascade: run a second pass, of the same weights, after the first.
         bottleneck: of the residual blocks between the passes, make the coarsest one a bottleneck; in full it has
