@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from regcore.losses.orthogonality import FORMS, Form, orthogonality
 from regcore.models._registry import ModelInfo, register_model
 from regcore.models.base import Prediction, RegistrationModel
-from regcore.models.layers.convolution import single_channel_convolution
+from regcore.models.layers.convolution import convolution3, single_channel_convolution
 from regcore.models.layers.fields import compose, upsample
 from regcore.models.layers.local_attention import local_attention
 from regcore.models.layers.normalisation import channels_last, instance_norm_leaky_relu_
@@ -47,7 +47,7 @@ class ConvNormActivate(nn.Module):
 
     def forward(self, data: Tensor) -> Tensor:
         """Return ``(N, outgoing, *size)`` for ``(N, incoming, *size)``, channels innermost."""
-        convolved = F.conv3d(channels_last(data), self.convolution.weight, padding=1)
+        convolved = convolution3(channels_last(data), self.convolution.weight)
         return instance_norm_leaky_relu_(convolved, _SLOPE)
 
 

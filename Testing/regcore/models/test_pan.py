@@ -121,3 +121,19 @@ def test_padding_is_at_the_high_end():
 def test_refuses_wrong_options(options, message):
     with pytest.raises(ValueError, match=message):
         create_model("pan", **options)
+
+
+def test_half_precision_has_the_gradients_of_full_precision():
+    torch.manual_seed(0)
+    model = shake(create_model("pan", channels=2)).train()
+    pair = torch.rand(2, 1, 1, 32, 32, 32)  # two voxels a side on the coarsest level
+    found = []
+    for low in (False, True):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            displacement = model(*pair).displacement
+        (displacement * torch.linspace(-1, 1, 32)).sum().backward()
+        found.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+    for name, full in found[0].items():
+        if "convolution.weight" in name and full.norm() > 0:
+            assert torch.nn.functional.cosine_similarity(full.flatten(), found[1][name].flatten(), dim=0) > 0.9, name

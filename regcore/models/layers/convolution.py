@@ -1,4 +1,4 @@
-"""Convolution of a single channel."""
+"""Convolutions where the usual ones are slow or wrong."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from regcore.models.layers.normalisation import channels_last
+
+_TINY = 2  # voxels along an axis
 
 
 def single_channel_convolution(image: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -30,3 +32,22 @@ def single_channel_convolution(image: Tensor, weight: Tensor, bias: Tensor | Non
     flat = (*(1,) * (image.ndim - 3), 0)
     convolve = F.conv3d if image.ndim == 5 else F.conv2d
     return channels_last(convolve(taps, kernel, bias, padding=flat))
+
+
+def convolution3(data: Tensor, weight: Tensor) -> Tensor:
+    """Convolve a volume with 3x3x3 kernels, zero padding 1, in float32 where half precision goes wrong.
+
+    On the processor torch (2.13) gets the gradient of a bfloat16 convolution's weights wrong, up to infinity, for maps
+    of two voxels along an axis.
+
+    Args:
+        data: ``(N, incoming, *size)``.
+        weight: ``(outgoing, incoming, 3, 3, 3)``.
+
+    Returns:
+        ``(N, outgoing, *size)``.
+    """
+    if data.device.type != "cpu" or min(data.shape[2:]) > _TINY:
+        return F.conv3d(data, weight, padding=1)
+    with torch.autocast("cpu", enabled=False):
+        return F.conv3d(data.to(weight.dtype), weight, padding=1)
