@@ -167,6 +167,22 @@ def test_the_diffeomorphic_field_is_the_integral(name):
     assert (displacement - velocity).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("size", [(16, 24), (16, 16, 16), (8, 16, 24)], ids=str)
+def test_half_precision_has_the_gradients_of_full_precision(size):
+    model = create_model("resaatt", dimensions=len(size), width=8, norm="group")
+    torch.nn.init.normal_(model.head.weight, std=0.1)
+    pair = smooth_pair(size, dtype=torch.float32)
+    found = []
+    for low in (False, True):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            displacement = model(*pair).displacement
+        (displacement * torch.linspace(-1, 2, size[-1])).sum().backward()
+        found.append({name: parameter.grad.flatten() for name, parameter in model.named_parameters()})
+    for name, full in found[0].items():
+        assert F.cosine_similarity(full, found[1][name], dim=0) > 0.9, name
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
