@@ -1,7 +1,8 @@
 """Time and peak memory of a stack of slices through the ReSAAtt U-Net: ours against forms that store the scores.
 
 ``convolutions`` correlates and convolves with all patches, as the paper writes it; ``stored`` multiplies unfolded
-patches as whole matrices; ``unet`` is the network without attention. Each runs in a process of its own, whose
+patches as whole matrices; ``products`` makes the two matrix products of the attention and nothing else of it, which no
+form can do without; ``unet`` is the network without attention. Each runs in a process of its own, whose
 resident high-water mark is the peak memory, interpreter and libraries included. With ``--backward`` a training
 step is measured instead.
 """
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
     from regcore.models.layers.patch_attention import PatchOptions
 
-VARIANTS = ("ours", "stored", "convolutions", "unet")
+_BLOCK = 784  # pixels
+VARIANTS = ("ours", "stored", "products", "convolutions", "unet")
 
 
 def convolutions(query: Tensor, key: Tensor, value: Tensor, options: PatchOptions, chosen: None) -> Tensor:
@@ -48,6 +50,20 @@ def stored(query: Tensor, key: Tensor, value: Tensor, options: PatchOptions, cho
     return found / overlap(query.shape[2:], options.kernel)
 
 
+def products(query: Tensor, key: Tensor, value: Tensor, options: PatchOptions, chosen: None) -> Tensor:
+    """Multiply patches with patches and the result with patches again, block by block, without a softmax."""
+    import torch.nn.functional as F
+
+    half = options.kernel // 2
+    queries = F.unfold(query, options.kernel, padding=half).mT
+    keys, values = (F.unfold(data, options.kernel, padding=half, stride=options.stride) for data in (key, value))
+    values = values.mT.contiguous()
+    for start in range(0, queries.shape[1], _BLOCK):
+        block = queries[:, start : start + _BLOCK] @ keys
+        block @ values
+    return query
+
+
 def measure(variant: str, slices: int, side: int, threads: int, repeats: int, backward: bool) -> dict[str, float]:
     """Run one variant in this process and return seconds, by clock and by processor, of the fastest pass and GiB."""
     import torch
@@ -60,8 +76,9 @@ def measure(variant: str, slices: int, side: int, threads: int, repeats: int, ba
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     model = create_model("unet" if variant == "unet" else "resaatt").train(backward)
-    if variant in ("convolutions", "stored"):
-        residual_attention.patch_attention = {"convolutions": convolutions, "stored": stored}[variant]
+    forms = {"convolutions": convolutions, "stored": stored, "products": products}
+    if variant in forms:
+        residual_attention.patch_attention = forms[variant]
     fixed, moving = torch.rand(2, slices, 1, side, side)
     seconds, processor = [], []
     for _ in range(repeats):
