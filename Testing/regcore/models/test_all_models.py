@@ -87,6 +87,16 @@ def test_bfloat16_autocast_gives_finite_results_and_float32_fields(case):
     assert all(torch.isfinite(grad).all() for grad in grads)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@torch.no_grad()
+def test_a_gpu_finds_what_the_processor_finds(case):
+    model, fixed, moving = case
+    expected = model(fixed, moving).displacement
+    found = model.cuda()(fixed.cuda(), moving.cuda()).displacement
+    assert found.device.type == "cuda"
+    torch.testing.assert_close(found.cpu(), expected, atol=1e-3, rtol=1e-3)
+
+
 def test_refuses_images_that_do_not_fit(case):
     model, fixed, moving = case
     with pytest.raises(ValueError, match=r"fixed must be \(N, 1, \*size\)"):
