@@ -1,0 +1,1 @@
+"""What the module AttentionRegistration is made of; every file is listed in the CMakeLists.txt beside it."""
