@@ -19,6 +19,7 @@ from regcore.weights import (
     check_name,
     find_model,
     import_model,
+    import_stages,
     load_trained,
     network_of,
     stand_in,
@@ -36,7 +37,9 @@ def parser() -> ArgumentParser:
     made.add_argument(
         "action", type=Literal["list", "show", "import"], nargs="?", default="list", help="list (default), show, import"
     )
-    made.add_argument("subject", type=str | None, nargs="?", default=None, help="the model to show, the file to import")
+    made.add_argument(
+        "subject", type=str, nargs="*", default=[], help="the model to show; the file to import, or one per stage"
+    )
     made.add_argument("--name", type=str | None, default=None, help="of an imported model; default: the file's name")
     made.add_argument(
         "--stage", type=int | None, default=None, help="of an imported network, where several run in turn"
@@ -50,6 +53,8 @@ def run(chosen: Namespace) -> None:
     """Do it; raises what `regcore.cli.main` turns into exit codes."""
     if chosen.action != "import" and (chosen.name is not None or chosen.stage is not None or chosen.replace):
         raise ValueError("name, stage, replace: they are options of `regcore models import FILE`")
+    if len(chosen.subject) > 1 and chosen.action != "import":
+        raise ValueError(f"name: expected one at most, got {' '.join(chosen.subject)}")
     {"list": _list, "show": _show, "import": _import}[chosen.action](chosen)
 
 
@@ -72,10 +77,11 @@ def _list(chosen: Namespace) -> None:
 
 
 def _show(chosen: Namespace) -> None:
-    if chosen.subject is None:
+    if not chosen.subject:
         raise ValueError(f"name: which network? There are {', '.join(all_models())}")
-    known, files = _known(chosen.subject), [_file(path) for path in weight_files(chosen.subject)]
-    text = card(stand_in(chosen.subject) or chosen.subject)
+    (name,) = chosen.subject
+    known, files = _known(name), [_file(path) for path in weight_files(name)]
+    text = card(stand_in(name) or name)
     if chosen.json:
         sys.stdout.write(json.dumps(known | {"files": files, "card": text}, indent=2) + "\n")
         return
@@ -89,17 +95,23 @@ def _show(chosen: Namespace) -> None:
 
 
 def _import(chosen: Namespace) -> None:
-    if chosen.subject is None:
+    files = [Path(file) for file in chosen.subject]
+    if not files:
         raise ValueError("file: which model file is to be imported?")
-    imported = import_model(Path(chosen.subject), chosen.name, chosen.stage, chosen.replace)
+    if len(files) > 1 and chosen.stage is not None:
+        raise ValueError("stage: of several files each is the stage of its place; leave this option out")
+    if len(files) > 1:
+        imported = import_stages(files, chosen.name, chosen.replace)
+    else:
+        imported = import_model(files[0], chosen.name, chosen.stage, chosen.replace)
     row = _known(imported.name)
     if chosen.json:
-        sys.stdout.write(json.dumps(row | {"file": str(imported.path)}, indent=2) + "\n")
+        sys.stdout.write(json.dumps(row | {"files": [str(path) for path in imported.paths]}, indent=2) + "\n")
         return
     sys.stdout.write(
         f"{imported.name}: {row['kind']}, {_text(row['dimensions'])}, {row['parameters']:,} parameters, "
         f"network {row['network']}, {_trained(row)}, for voxels of {row['spacing_mm']} mm\n"
-        f"now at {imported.path}\n"
+        f"now at {', '.join(map(str, imported.paths))}\n"
     )
 
 

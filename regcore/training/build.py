@@ -14,13 +14,14 @@ from regcore.models.base import Network, RegistrationModel, RigidModel
 from regcore.training.config import Config
 from regcore.training.data import make_source
 from regcore.training.deformable_goal import DeformableGoal
+from regcore.training.model_file import MODEL
 from regcore.training.rigid_goal import RigidGoal
 from regcore.training.task import Task
-from regcore.weights import load_trained
+from regcore.weights import Trained, all_models, load_file, load_trained, user_models
 
 
 def build(config: Config) -> tuple[Task, dict[str, object]]:
-    """Return the task, and what is to be known of its data.
+    """Return the task, and what is to be known of its data and of the weights it begins with.
 
     Raises:
         ValueError: naming what does not fit.
@@ -40,9 +41,14 @@ def build(config: Config) -> tuple[Task, dict[str, object]]:
     options = dict(config.model.options)
     if len(model_info(name).dimensions) > 1:
         options.setdefault("dimensions", source.dimensions)
-    model = cast(RegistrationModel, _model(config, options))
-    task = Task(config, model, DeformableGoal(source, config.loss, device))
-    return task, {**source.describe(), "spacing_mm": source.spacing_mm, "size": list(source.size)}
+    model, start = _model(config, options)
+    task = Task(config, cast(RegistrationModel, model), DeformableGoal(source, config.loss, device))
+    return task, {
+        **source.describe(),
+        "spacing_mm": source.spacing_mm,
+        "size": list(source.size),
+        "fine_tune": start,
+    }
 
 
 def _rigid(config: Config) -> tuple[Task, dict[str, object]]:
@@ -56,28 +62,52 @@ def _rigid(config: Config) -> tuple[Task, dict[str, object]]:
         raise ValueError(f"data.rigid.held_out: {both[0]} is among the cases to learn from; leave it out of one")
     folder = Path(options.folder)
     cases, held_out = read_cases(folder, options.cases), read_cases(folder, options.held_out)
-    model = cast(RigidModel, _model(config, dict(config.model.options)))
-    goal = RigidGoal(model, options, cases, held_out, config.seed)
+    model, start = _model(config, dict(config.model.options))
+    goal = RigidGoal(cast(RigidModel, model), options, cases, held_out, config.seed)
     known: dict[str, object] = {
         "kind": f"{len(cases)} pairs of MRI and transrectal ultrasound with gland masks and reference transforms",
         "cases": list(options.cases),
         "held_out": list(options.held_out),
+        "sre_mm": list(options.sre_mm),
+        "fine_tune": start,
     }
     return Task(config, model, goal), known
 
 
-def _model(config: Config, options: dict[str, object]) -> Network:
-    model = create_model(config.model.name, None, **options)
-    if config.model.fine_tune is None:
-        return model
-    networks = load_trained(config.model.fine_tune, dimensions=getattr(model, "dimensions", 3)).networks
-    place = config.model.fine_tune_stage
-    if not 1 <= place <= len(networks):
-        raise ValueError(f"model.fine_tune_stage: expected 1 to {len(networks)}, got {place}")
+def _model(config: Config, options: dict[str, object]) -> tuple[Network, dict[str, str]]:
+    """Return the network, and name and SHA-256 of the file whose weights it begins with; new ones have none."""
+    chosen = config.model
+    model = create_model(chosen.name, None, **options)
+    if chosen.fine_tune is None:
+        return model, {}
+    trained = _trained(chosen.fine_tune, getattr(model, "dimensions", 3))
+    stages = len(trained.networks)
+    if not 1 <= chosen.fine_tune_stage <= stages:
+        raise ValueError(f"model.fine_tune_stage: expected 1 to {stages}, got {chosen.fine_tune_stage}")
+    place = chosen.fine_tune_stage - 1
     try:
-        model.load_state_dict(networks[place - 1].state_dict())
+        model.load_state_dict(trained.networks[place].state_dict())
     except RuntimeError as error:
         raise ValueError(
-            f"model.fine_tune: the weights of {config.model.fine_tune} do not fit {config.model.name} made so"
+            f"model.fine_tune: the weights of {chosen.fine_tune} do not fit {chosen.name} made so"
         ) from error
-    return model
+    return model, dict([list(trained.files.items())[place]])
+
+
+def _trained(chosen: str, dimensions: int) -> Trained:
+    """Return what a model's name, a model file or an earlier run's folder stands for."""
+    if chosen in {*list_models(), *user_models()}:
+        trained = load_trained(chosen, dimensions=dimensions)
+        if not trained.files:
+            raise ValueError(f"model.fine_tune: {chosen} has no trained weights; leave it out to begin with new ones")
+        return trained
+    path = Path(chosen)
+    if path.is_dir():
+        path /= MODEL
+        if not path.is_file():
+            raise ValueError(f"model.fine_tune: there is no {MODEL} in {chosen}; has that run come to its end?")
+    if not path.is_file():
+        raise ValueError(
+            f"model.fine_tune: expected a model file, a run's folder or one of {', '.join(all_models())}, got {chosen}"
+        )
+    return load_file(path)

@@ -19,8 +19,8 @@ from regcore.io import silence_itk
 from regcore.training.build import build
 from regcore.training.config import Config, check_config, check_keys
 from regcore.training.dry_run import dry_run
-from regcore.training.model_file import write_model
-from regcore.training.run import CONFIG, MODEL, fit, write_text
+from regcore.training.model_file import MODEL, write_model
+from regcore.training.run import CONFIG, fit, write_text
 
 _BAD_INPUT, _NO_DEVICE, _CANCELLED = 2, 3, 4  # exit codes, as of `regcore`
 _NOT_CONFIG = ("config", "output", "resume", "max_steps", "dry_run", "print_config", "quiet")

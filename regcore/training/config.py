@@ -20,8 +20,9 @@ class ModelConfig:
     Attributes:
         name: a registered name, see ``regcore models``.
         options: of the network, such as ``{channels: 4}``.
-        fine_tune: a trained model to begin with, by the name ``regcore models`` lists; null: new weights.
-        fine_tune_stage: which network of that model, from 1.
+        fine_tune: trained weights to begin with: a model by the name ``regcore models`` lists, a model file, or the
+            output folder of an earlier run; null: new weights.
+        fine_tune_stage: which network of that model, from 1; a file holds one.
     """
 
     name: str = "pan"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +14,8 @@ from regcore import __version__
 from regcore.models import Provenance, save_model
 from regcore.training.task import Task
 
+MODEL = "model.safetensors"  # in a run's folder
+
 _LICENCE = "Apache-2.0"
 
 
@@ -21,7 +24,8 @@ def write_model(task: Task, data: Mapping[str, object], path: Path) -> str:
 
     Args:
         task: after training.
-        data: what it learned from; ``spacing_mm`` and ``size`` of it tell how it is to be run.
+        data: what it learned from; ``spacing_mm`` and ``size`` of it tell how it is to be run, ``fine_tune`` which
+            file of weights it began with.
         path: of the file.
     """
     model = task.result.eval()
@@ -31,6 +35,7 @@ def write_model(task: Task, data: Mapping[str, object], path: Path) -> str:
     config = task.config
     known = dict(data)
     spacing, size = known.pop("spacing_mm", None), known.pop("size", None)
+    start = known.pop("fine_tune", None)
     provenance = Provenance(
         spacing_mm=cast("float | None", spacing),
         size=tuple(cast("list[int]", size)) if size else None,
@@ -42,7 +47,7 @@ def write_model(task: Task, data: Mapping[str, object], path: Path) -> str:
             "loss": [asdict(term) for term in config.loss] or config.data.rigid.loss,
             "optimiser": asdict(config.optimiser),
             "batch": config.run.batch * config.run.accumulate * config.run.processes * config.run.nodes,
-            "fine_tune": config.model.fine_tune,
+            "fine_tune": start or None,
             "torch": torch.__version__,
             "regcore": __version__,
         },
@@ -52,4 +57,5 @@ def write_model(task: Task, data: Mapping[str, object], path: Path) -> str:
     )
     save_model(model, path, provenance=provenance)
     lines = [f"{name:24}{value:>12.4f}\n" for name, value in figures.items()]
-    return "".join([*lines, f"Model: {path}\n"])
+    where = shlex.quote(str(path))
+    return "".join([*lines, f"Model: {path}; to use it: regcore models import {where} --name NAME\n"])

@@ -23,7 +23,7 @@ from regcore.training.log import CsvLog
 from regcore.training.pictures import Pictures
 from regcore.training.task import SCORE, Task
 
-CONFIG, MODEL, LOG = "config.yaml", "model.safetensors", "log.csv"
+CONFIG, LOG = "config.yaml", "log.csv"
 
 _PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "32": "32-true",

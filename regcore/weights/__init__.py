@@ -11,7 +11,7 @@ from regcore.models._registry import build_model
 from regcore.models.base import Network
 from regcore.weights._catalogue import Stored, all_models, find_model, network_of, stored, user_models
 from regcore.weights._folders import check_name, files_of, package_folder, places, user_folder
-from regcore.weights._importing import Imported, import_model
+from regcore.weights._importing import Imported, import_model, import_stages
 
 __all__ = [
     "Imported",
@@ -22,7 +22,9 @@ __all__ = [
     "check_name",
     "find_model",
     "import_model",
+    "import_stages",
     "is_trained",
+    "load_file",
     "load_trained",
     "network_of",
     "stand_in",
@@ -98,7 +100,7 @@ def load_trained(name: str, folder: Path | None = None, dimensions: int | None =
     option = {} if dimensions is None else dimension_option(network, dimensions)
     found = stored(name, folder, dimensions)
     if found is not None:
-        return _loaded(name, found)
+        return _loaded(name, found.files)
     if folder is not None:
         other = stored(name, folder)
         held = f"weights for {other.description.dimensions}D images" if other else "no such file"
@@ -126,10 +128,20 @@ def is_trained(name: str, dimensions: int = 3, folder: Path | None = None) -> bo
     return stored(name, folder, dimensions) is not None or (folder is None and stand_in(name) is not None)
 
 
-def _loaded(name: str, found: Stored) -> Trained:
-    networks = tuple(load_model(path) for path in found.files)
-    first = found.description.recipe.name
-    for path, network in zip(found.files, networks, strict=True):
-        if network.recipe is not None and network.recipe.name != first:
-            raise ValueError(f"weights {path} hold the network {network.recipe.name}, but stage 1 holds {first}")
-    return Trained(name, networks, {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found.files})
+def load_file(path: Path) -> Trained:
+    """Return the network of one model file, whatever the file's name.
+
+    Raises:
+        ValueError: it is damaged, or its network is unknown here.
+        FileNotFoundError: there is no such file.
+    """
+    return _loaded(path.stem, (path,))
+
+
+def _loaded(name: str, files: tuple[Path, ...]) -> Trained:
+    networks = tuple(load_model(path) for path in files)
+    held = [network.recipe.name for network in networks if network.recipe is not None]
+    for path, network in zip(files, held, strict=True):
+        if network != held[0]:
+            raise ValueError(f"weights {path} hold the network {network}, but stage 1 holds {held[0]}")
+    return Trained(name, networks, {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,15 +18,15 @@ _NAMELESS = "model"  # what a training run calls its file
 
 
 class Imported(NamedTuple):
-    """What `import_model` made.
+    """What an import made.
 
     Attributes:
         name: of the model.
-        path: its file in the user's folder.
+        paths: its new files in the user's folder.
     """
 
     name: str
-    path: Path
+    paths: tuple[Path, ...]
 
 
 def import_model(file: Path, name: str | None = None, stage: int | None = None, replace: bool = False) -> Imported:
@@ -39,27 +41,71 @@ def import_model(file: Path, name: str | None = None, stage: int | None = None, 
     Raises:
         ValueError: the file is damaged, its name is taken or cannot be, or it cannot be written.
     """
+    network = _network(file)
+    name, stage = name or _usual(file, network), stage if stage is not None else split_name(file.name)[1]
+    folder, present = _places(name, network)
+    _check_stage(name, stage, network, present)
+    if not replace and (stage in present or (stage is None and present) or None in present):
+        raise ValueError(f"name: {name} is in {folder} already; choose another with --name, or pass --replace")
+    target = folder / file_name(name, stage)
+    _copy({target: file})
+    for number, path in present.items():
+        if stage is None or number is None:
+            _remove(path, target)
+    return Imported(name, (target,))
+
+
+def import_stages(files: Sequence[Path], name: str | None = None, replace: bool = False) -> Imported:
+    """Check the files of a rigid model's stages, in their order, and copy them into the user's folder together.
+
+    Args:
+        files: one per stage; what their names say of stages does not count.
+        name: of the model; without it as the first file says, see `import_model`.
+        replace: take the place of the model that has this name, with all its stages.
+
+    Raises:
+        ValueError: a file is damaged, they hold different or deformable networks, the name is taken or cannot be, or
+            they cannot be written.
+    """
+    networks = [_network(file) for file in files]
+    for file, other in zip(files, networks, strict=True):
+        if other != networks[0]:
+            raise ValueError(f"file: stages are one network, but {file} holds {other}, the first file {networks[0]}")
+    if model_info(networks[0]).kind != "rigid":
+        raise ValueError(f"file: {networks[0]} is deformable and runs one network; join several with --stages")
+    name = name or _usual(files[0], networks[0])
+    folder, present = _places(name, networks[0])
+    if present and not replace:
+        raise ValueError(f"name: {name} is in {folder} already; choose another with --name, or pass --replace")
+    targets = {folder / file_name(name, stage): file for stage, file in enumerate(files, start=1)}
+    _copy(targets)
+    for path in present.values():
+        if path not in targets:
+            _remove(path, folder / file_name(name, 1))
+    return Imported(name, tuple(targets))
+
+
+def _network(file: Path) -> str:
+    """Return the name of the network in a whole file."""
     if not file.is_file():
         raise ValueError(f"file: there is no file {file}")
     recipe = load_model(file).recipe
     assert recipe is not None
-    stated, stated_stage = split_name(file.name)
-    usual = stated if is_model_name(stated) and stated != _NAMELESS else recipe.name
-    name, stage = name or usual, stage if stage is not None else stated_stage
-    _check_network(name, recipe.name)
+    return recipe.name
+
+
+def _usual(file: Path, network: str) -> str:
+    stated, _ = split_name(file.name)
+    return stated if is_model_name(stated) and stated != _NAMELESS else network
+
+
+def _places(name: str, network: str) -> tuple[Path, dict[int | None, Path]]:
+    """Return the user's folder, and what it holds of a model by stage."""
+    _check_network(name, network)
     folder = user_folder()
     if folder is None:
         raise ValueError(f"{VARIABLE}: there is no home folder for models; set this variable to a folder")
-    present = listing(folder).get(name, {})
-    _check_stage(name, stage, recipe.name, present)
-    if not replace and (stage in present or (stage is None and present) or None in present):
-        raise ValueError(f"name: {name} is in {folder} already; choose another with --name, or pass --replace")
-    target = folder / file_name(name, stage)
-    _copy(file, target)
-    for number, path in present.items():
-        if stage is None or number is None:
-            _remove(path, target)
-    return Imported(name, target)
+    return folder, listing(folder).get(name, {})
 
 
 def _check_network(name: str, network: str) -> None:
@@ -85,13 +131,16 @@ def _check_stage(name: str, stage: int | None, network: str, present: dict[int |
             )
 
 
-def _copy(file: Path, target: Path) -> None:
+def _copy(sources: Mapping[Path, Path]) -> None:
+    """Copy files of one folder, by their new paths; none takes its place before all are copied."""
+    folder = next(iter(sources)).parent
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"the folder {target.parent} cannot be made: {error.strerror or error}") from error
-    with replacing(target) as temporary:
-        shutil.copyfile(file, temporary)
+        raise ValueError(f"the folder {folder} cannot be made: {error.strerror or error}") from error
+    with ExitStack() as stack:
+        for target, file in sources.items():
+            shutil.copyfile(file, stack.enter_context(replacing(target)))
 
 
 def _remove(path: Path, target: Path) -> None:

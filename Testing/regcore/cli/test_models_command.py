@@ -150,7 +150,7 @@ def test_stages_are_imported_in_turn(own, tmp_path, capsys):
     assert run("models", "import", second, "--name", "mine", "--stage", 2, "--json") == 0
     imported = json.loads(capsys.readouterr().out)
     assert imported["weights"] == names(own) == [first.name, second.name]
-    assert imported["file"] == str(own / second.name)
+    assert imported["files"] == [str(own / second.name)]
     assert len(load_trained("mine").networks) == 2
     assert "name: mine is in" in refused(capsys, "models", "import", second)
     save_model(create_model("feature-reg"), tmp_path / "other.safetensors")

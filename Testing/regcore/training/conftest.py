@@ -1,4 +1,4 @@
-"""Tiny networks and cases to train on in no time."""
+"""Tiny rigid networks and cases to train on in no time."""
 
 import pytest
 
@@ -9,9 +9,9 @@ from ..organ_cases import organ_case
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    """The small networks for crops of 6 x 8 x 8; few starts to validate on."""
+    """The small networks for crops of 6 x 8 x 8; few starts to judge by."""
     monkeypatch.setattr(attention_reg, "_SMALL_SIZE", (6, 8, 8))
-    monkeypatch.setattr("regcore.training.rigid._VALIDATION_STARTS", 3)
+    monkeypatch.setattr("regcore.training.rigid_goal._STARTS", 3)
 
 
 @pytest.fixture(scope="session")
