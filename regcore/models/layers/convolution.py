@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from regcore.models.layers.normalisation import channels_last
 
@@ -51,3 +51,14 @@ def convolution3(data: Tensor, weight: Tensor) -> Tensor:
         return F.conv3d(data, weight, padding=1)
     with torch.autocast("cpu", enabled=False):
         return F.conv3d(data.to(weight.dtype), weight, padding=1)
+
+
+class Convolution3d(nn.Conv3d):
+    """A convolution of volumes that stays in float32 on tiny maps: see `convolution3`."""
+
+    def forward(self, data: Tensor) -> Tensor:
+        """As `torch.nn.Conv3d`."""
+        if data.device.type != "cpu" or min(data.shape[2:]) > _TINY:
+            return super().forward(data)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(data.to(self.weight.dtype))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regcore.models.layers.convolution import Convolution3d
 from regcore.models.layers.normalisation import channels_last
 
 _SLOPE = 0.2
@@ -29,7 +30,8 @@ class ResidualSkip(nn.Module):
         if not bottleneck:
             widths = [(channels, channels, 3)] * 2
         self.convolutions = nn.ModuleList(
-            nn.Conv3d(incoming, outgoing, side, padding=side // 2, bias=False) for incoming, outgoing, side in widths
+            Convolution3d(incoming, outgoing, side, padding=side // 2, bias=False)
+            for incoming, outgoing, side in widths
         )
         self.norms = nn.ModuleList(nn.InstanceNorm3d(outgoing, affine=True) for _, outgoing, _ in widths)
 

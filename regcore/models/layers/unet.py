@@ -8,26 +8,17 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from regcore.models.layers.convolution import Convolution3d
+
 Norm = Literal["batch", "group"]
 NORMS = get_args(Norm)
 
 _GROUP = 8  # channels
-_TINY = 2  # voxels along an axis
-
-
-class _Convolution3d(nn.Conv3d):
-    """Stays in float32 on tiny maps, where torch gets gradients of half precision wrong: see `convolution3`."""
-
-    def forward(self, data: Tensor) -> Tensor:
-        if data.device.type != "cpu" or min(data.shape[2:]) > _TINY:
-            return super().forward(data)
-        with torch.autocast("cpu", enabled=False):
-            return super().forward(data.to(self.weight.dtype))
 
 
 def convolution(dimensions: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
     """Return the convolution over so many axes."""
-    return nn.Conv2d if dimensions == 2 else _Convolution3d
+    return nn.Conv2d if dimensions == 2 else Convolution3d
 
 
 def double_convolution(dimensions: int, incoming: int, outgoing: int, norm: Norm, parts: int = 1) -> nn.Sequential:

@@ -49,3 +49,18 @@ def test_gradients_reach_the_input_and_every_parameter():
     block, tokens = ResidualSkip(8), torch.randn(2, 3, 4, 2, 8, requires_grad=True)
     block(tokens).square().sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in [tokens, *block.parameters()])
+
+
+@pytest.mark.parametrize("bottleneck", [False, True])
+def test_gradients_of_half_precision_on_maps_of_two_voxels(bottleneck):
+    block, data = ResidualSkip(48, bottleneck), torch.randn(2, 2, 2, 2, 48)
+
+    def gradients():
+        out = block(data)
+        return torch.autograd.grad(out.float().square().sum(), list(block.parameters()))
+
+    exact = gradients()
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = gradients()
+    for one, other in zip(exact, rough, strict=True):
+        assert (one - other).norm() < 0.1 * one.norm()
