@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 from regcore import deformable_step
 from regcore.cli.main import main
@@ -20,6 +18,7 @@ from regcore.weights import load_trained, weight_files
 
 from ..pairs import blob_image, centred_grid
 from ..shift_networks import Shift, add_shift
+from ..spoilt_files import SPOILT, truncated
 
 SMALL = "attention-reg-small"
 
@@ -165,6 +164,44 @@ def test_stages_are_imported_in_turn(own, tmp_path, capsys):
     assert names(own) == ["mine.stage1.safetensors"]
 
 
+def test_several_files_are_the_stages_of_one_model(own, tmp_path, capsys):
+    runs = [tmp_path / stage / "model.safetensors" for stage in ("first", "second", "third")]
+    for path in runs:
+        path.parent.mkdir()
+        save_model(create_model(SMALL), path)
+    contents = [path.read_bytes() for path in runs]
+    assert run("models", "import", *runs, "--name", "mine") == 0
+    assert "3 stages" in capsys.readouterr().out
+    assert names(own) == [f"mine.stage{stage}.safetensors" for stage in (1, 2, 3)]
+    assert [(own / name).read_bytes() for name in names(own)] == contents
+    assert "name: mine is in" in refused(capsys, "models", "import", *runs[:2], "--name", "mine")
+    # Two of them in the other order: each is copied before another takes its place.
+    kept = [own / name for name in names(own)]
+    assert run("models", "import", kept[1], kept[0], "--replace", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["files"] == [str(path) for path in kept[:2]]
+    assert names(own) == [path.name for path in kept[:2]]
+    assert [path.read_bytes() for path in kept[:2]] == [contents[1], contents[0]]
+
+
+def test_files_that_are_no_stages_are_refused_and_none_is_imported(own, model_file, tmp_path, capsys):
+    first, other, broken = (tmp_path / f"{name}.safetensors" for name in ("first", "other", "broken"))
+    save_model(create_model(SMALL), first)
+    save_model(create_model("feature-reg"), other)
+    save_model(create_model(SMALL), broken)
+    truncated(broken)
+    for files, sentence in (
+        ((first, other), "the first file attention-reg-small"),
+        ((model_file, model_file), "pan is deformable and runs one network"),
+        ((first, broken), "damaged"),
+        ((first, tmp_path / "nothing.safetensors"), "there is no file"),
+        ((first, first, "--stage", 2), "leave this option out"),
+        ((first, first, "--name", "pan"), "pan is another network"),
+    ):
+        assert sentence in refused(capsys, "models", "import", *files)
+    assert not own.exists()
+    assert "name: expected one at most, got a b" in refused(capsys, "models", "show", "a", "b")
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -178,29 +215,6 @@ def test_stages_are_imported_in_turn(own, tmp_path, capsys):
 def test_what_cannot_be_imported_is_refused_in_one_sentence(model_file, own, capsys, options, sentence):
     assert sentence in refused(capsys, "models", "import", model_file, *options)
     assert not own.exists()
-
-
-def truncated(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-def flipped(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-9] ^= 4
-    path.write_bytes(content)
-
-
-def edited(path: Path, **changes: str) -> None:
-    with safe_open(path, framework="pt") as file:
-        metadata = dict(file.metadata())
-    save_file(load_file(path), path, metadata | (changes or {"metrics": '{"dsc": 0.99}'}))
-
-
-def newer(path: Path) -> None:
-    edited(path, format_version="3")
-
-
-SPOILT = [(truncated, "damaged"), (flipped, "damaged or edited"), (edited, "damaged or edited"), (newer, "newer than")]
 
 
 @pytest.mark.parametrize(("spoil", "sentence"), SPOILT)
