@@ -3,20 +3,75 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import IO, Any
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, TypeVar
 
 Message = dict[str, Any]
+T = TypeVar("T")
+
+# What a piece of work yields: whether it can go on at once or waits for something.
+MORE, WAIT = True, False
 
 _STDERR_LINES = 200
 _FAREWELL_S = 1.0
+_PATIENCE_S = 0.004  # what is small is done by then, and needs no second look
+_PREFIX = "AttentionRegistration-"
+
+
+class PrivateFolder:
+    """A folder for the arrays of one registration that only this user can read; `remove` it afterwards."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+        self._users: list[threading.Thread] = []
+
+    def work(self, task: Callable[[], T]) -> Generator[bool, None, T]:
+        """Run ``task``, which reads or writes files of the folder, in a thread; yield until it is done."""
+        ended = threading.Event()
+        results: list[T] = []
+        errors: list[Exception] = []
+
+        def run() -> None:
+            try:
+                results.append(task())
+            except Exception as error:
+                errors.append(error)
+            ended.set()
+
+        self._users.append(start_thread(run))
+        while not ended.wait(_PATIENCE_S):
+            yield WAIT
+        if errors:
+            raise errors[0]
+        return results[0]
+
+    def remove(self) -> threading.Thread:
+        """Delete it in a thread, once no other thread uses it."""
+        return start_thread(self._remove)
+
+    def _remove(self) -> None:
+        for user in self._users:
+            user.join()
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def remove_stale_folders() -> None:
+    """Delete the private folders of programs that have ended without doing so."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        number = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if number.isdigit() and not _lives(int(number)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class WorkerClient:
@@ -100,6 +155,7 @@ class _Process:
         self.inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self.outbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self.ended = threading.Event()
+        self._dead = threading.Event()
         self._tail: deque[str] = deque(maxlen=_STDERR_LINES)
         pipe = subprocess.PIPE
         # A session of its own: the number of the process is then that of the group of all it starts.
@@ -110,23 +166,20 @@ class _Process:
         )
         self._popen = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, **own_group)
         self.pid = self._popen.pid
-        assert self._popen.stdin and self._popen.stdout and self._popen.stderr
-        self._readers = [
-            _thread(self._read_messages, self._popen.stdout),
-            _thread(self._read_errors, self._popen.stderr),
-        ]
-        _thread(self._write, self._popen.stdin)
-        _thread(self._wait)
+        to_worker, messages, errors = self._popen.stdin, self._popen.stdout, self._popen.stderr
+        self._readers = [start_thread(self._read_messages, messages), start_thread(self._read_errors, errors)]
+        start_thread(self._write, to_worker)
+        start_thread(self._wait)
 
     def tail(self) -> str:
         return "\n".join(list(self._tail))
 
     def kill(self) -> None:
-        if not self.ended.is_set():
+        if not self._dead.is_set():
             _kill_tree(self._popen.pid)
 
     def _read_messages(self, pipe: IO[bytes]) -> None:
-        for line in pipe:
+        for line in _lines(pipe):
             text = line.decode("utf-8", "replace").strip()
             message = _parsed(text)
             if message is not None:
@@ -135,7 +188,7 @@ class _Process:
                 self._tail.append(text[:500])
 
     def _read_errors(self, pipe: IO[bytes]) -> None:
-        for line in pipe:
+        for line in _lines(pipe):
             self._tail.append(line.decode("utf-8", "replace").rstrip()[:500])
 
     def _write(self, pipe: IO[bytes]) -> None:
@@ -151,8 +204,10 @@ class _Process:
             # While it is a zombie its number stays its own: the group can be killed without hitting a stranger.
             with contextlib.suppress(ChildProcessError):
                 os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOWAIT)
+            self._dead.set()
             _kill_tree(self._popen.pid)
         code = self._popen.wait()
+        self._dead.set()
         self.outbox.put(None)
         for reader in self._readers:
             reader.join(timeout=_FAREWELL_S)
@@ -169,7 +224,13 @@ def _parsed(text: str) -> Message | None:
     return message if isinstance(message, dict) and isinstance(message.get("type"), str) else None
 
 
-def _thread(work: Callable[..., None], *arguments: object) -> threading.Thread:
+def _lines(pipe: IO[bytes]) -> Iterator[bytes]:
+    with contextlib.suppress(OSError, ValueError), pipe:
+        yield from pipe
+
+
+def start_thread(work: Callable[..., None], *arguments: object) -> threading.Thread:
+    """Run ``work`` in a thread that does not keep the program alive."""
     thread = threading.Thread(target=work, args=arguments, name="AttentionRegistration worker", daemon=True)
     thread.start()
     return thread
@@ -182,6 +243,21 @@ def _kill_tree(pid: int) -> None:
     else:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
+
+
+def _lives(pid: int) -> bool:
+    if os.name == "nt":
+        kernel = ctypes.windll.kernel32  # type: ignore[attr-defined]
+        handle = kernel.OpenProcess(0x1000, False, pid)  # the right to ask no more than whether it is there
+        kernel.CloseHandle(handle)
+        return bool(handle)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _no_window() -> int:

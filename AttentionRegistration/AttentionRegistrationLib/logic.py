@@ -1,0 +1,394 @@
+"""Registrations as Slicer sees them: started, polled by a timer, cancelled. No window, no thread of its own."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from AttentionRegistrationLib import compat, nodes_input, results
+from AttentionRegistrationLib.events import (
+    UNCHANGED,
+    Failure,
+    Hello,
+    Listener,
+    Progress,
+    RegistrationError,
+    crash,
+    hello_of,
+    progress_of,
+    refusal,
+    unexpected,
+)
+from AttentionRegistrationLib.nodes import Array
+from AttentionRegistrationLib.request import Node, Outputs, Request, message
+from AttentionRegistrationLib.results import Outcome
+from AttentionRegistrationLib.worker_client import (
+    MORE,
+    WAIT,
+    Message,
+    PrivateFolder,
+    WorkerClient,
+    remove_stale_folders,
+)
+
+__all__ = [
+    "Failure",
+    "Hello",
+    "Limits",
+    "Listener",
+    "Logic",
+    "Outcome",
+    "Progress",
+    "RegistrationError",
+    "register_volumes",
+]
+
+_PROTOCOL = 1
+_BUDGET_S = 0.02  # of one poll, for work that can go on at once
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds to wait: for a worker to start, between signs of life, after a cancel; and from ping to ping."""
+
+    start: float = 180.0
+    silence: float = 90.0
+    cancel: float = 1.0
+    ping: float = 5.0
+
+
+class _Stopped(Exception):  # noqa: N818
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.sentence)
+        self.failure = failure
+
+
+@dataclass
+class _Job:
+    identifier: str
+    request: Request
+    listener: Listener
+    inputs: nodes_input.Inputs
+    began: float
+    steps: Generator[bool, None, Outcome] | None = None
+    sent: float | None = None
+    heard: float = 0.0
+    pinged: float = 0.0
+    answer: Message | None = None
+    news: Message | None = None
+    why: Failure | None = None  # it is to stop for
+    until: float = 0.0
+
+
+class Logic:
+    """One worker, kept warm, and at most one registration at a time.
+
+    Args:
+        client: in the place of the engine's own worker.
+        limits: how long to wait for it.
+    """
+
+    def __init__(self, client: WorkerClient | None = None, limits: Limits | None = None) -> None:
+        self._client = client or WorkerClient(compat.worker_command(), compat.worker_environment())
+        self._limits = limits or Limits()
+        self._numbers = itertools.count(1)
+        self._job: _Job | None = None
+        self._hello: Hello | None = None
+        self._ready = False
+        self._started = 0.0
+        self._polling = False
+        remove_stale_folders()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a registration is under way."""
+        return self._job is not None
+
+    def hello(self) -> Hello | None:
+        """Return what the worker said of itself when it last started; None before that."""
+        return self._hello
+
+    def warm_up(self) -> None:
+        """Start the worker, so that `hello` soon knows and the first registration need not wait.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        if not self._client.running:
+            self._ready = False
+            self._started = time.monotonic()
+            self._client.start()
+
+    def start(self, request: Request, listener: Listener) -> None:
+        """Begin a registration; `poll` does the rest.
+
+        Raises:
+            ValueError: one is under way, or the request cannot be registered; the sentence says why.
+        """
+        if self._job is not None:
+            raise ValueError("A registration is under way; wait for it or cancel it.")
+        inputs = nodes_input.read(request)
+        job = _Job(str(next(self._numbers)), request, listener, inputs, time.monotonic())
+        job.steps = self._steps(job)
+        try:
+            self.warm_up()
+        except OSError as error:
+            raise ValueError(f"The registration engine cannot be started: {error.strerror or error}.") from error
+        self._job = job
+
+    def poll(self) -> None:
+        """Do a little of what there is to do; call it every 50 ms or so, in the thread of the scene."""
+        if self._polling:
+            return
+        self._polling = True
+        try:
+            for received in self._client.poll():
+                self._receive(received)
+            if self._job is not None:
+                self._advance(self._job)
+        finally:
+            self._polling = False
+
+    def cancel(self) -> None:
+        """Stop the registration; its listener is told within about a second."""
+        if self._job is not None:
+            self._stop(self._job, Failure("cancelled", f"Cancelled. {UNCHANGED}"))
+
+    def close(self) -> None:
+        """End the worker and whatever is under way; nobody is told."""
+        job, self._job = self._job, None
+        if job is not None and job.steps is not None:
+            job.steps.close()
+        self._ready = False
+        self._client.close()
+
+    def register(self, request: Request, on_progress: Callable[[Progress], None] | None = None) -> Outcome:
+        """Register and wait for it: for scripts.
+
+        Raises:
+            ValueError: the request cannot be registered.
+            RegistrationError: it failed.
+        """
+        listener = _Collector(on_progress)
+        self.start(request, listener)
+        try:
+            while self.busy:
+                self.poll()
+                time.sleep(0.005)
+        except BaseException:
+            self.close()
+            raise
+        if listener.outcome is None:
+            raise RegistrationError(listener.failure)
+        return listener.outcome
+
+    def _receive(self, received: Message) -> None:
+        job, kind, now = self._job, received["type"], time.monotonic()
+        if kind == "hello":
+            self._greet(received)
+        elif kind == "exit":
+            self._gone(received)
+        if job is None:
+            return
+        job.heard = now
+        if received.get("id") not in (None, job.identifier) or job.sent is None:
+            return
+        if kind == "progress":
+            job.news = received
+        elif kind in ("result", "error"):
+            job.answer = received
+
+    def _greet(self, received: Message) -> None:
+        if received.get("protocol") != _PROTOCOL:
+            self._client.kill()
+            self._fail("protocol", "The engine is of another version than the module; install the extension again.")
+            return
+        self._ready, self._hello = True, hello_of(received)
+
+    def _gone(self, received: Message) -> None:
+        """The worker has ended by itself: say so, and start another unless it could not even start."""
+        was_ready, self._ready = self._ready, False
+        if self._job is not None and self._job.why is None:
+            self._job.why = crash(int(received["code"]), received["details"], was_ready)
+        if self._job is not None:
+            self._job.until = 0.0
+        if was_ready and self._job is not None:
+            self.warm_up()
+
+    def _fail(self, code: str, sentence: str) -> None:
+        if self._job is not None:
+            self._job.why, self._job.until = Failure(code, f"{sentence} {UNCHANGED}", self._client.details), 0.0
+
+    def _stop(self, job: _Job, why: Failure) -> None:
+        """Ask for an end: at once where the worker has nothing to do with it, else it has a second."""
+        if job.why is not None:
+            return
+        job.why, now = why, time.monotonic()
+        job.until = now
+        if job.sent is not None and job.answer is None:
+            self._client.send({"type": "cancel", "id": job.identifier})
+            job.until = now + self._limits.cancel
+
+    def _advance(self, job: _Job) -> None:
+        self._look_after(job)
+        if job.why is not None:
+            if job.answer is not None or time.monotonic() >= job.until:
+                self._end(job)
+            return
+        if job.news is not None:
+            news, job.news = job.news, None
+            job.listener.on_progress(progress_of(news, time.monotonic() - job.began))
+        try:
+            self._work(job)
+        except StopIteration as done:
+            self._job = None
+            job.listener.on_done(done.value)
+        except _Stopped as stopped:
+            job.why = stopped.failure
+            self._end(job)
+        except Exception as error:
+            job.why = unexpected(error)
+            self._end(job)
+
+    def _work(self, job: _Job) -> None:
+        assert job.steps is not None
+        until = time.monotonic() + _BUDGET_S
+        while next(job.steps) is MORE and time.monotonic() < until:
+            pass
+
+    def _look_after(self, job: _Job) -> None:
+        """Find out whether the scene and the worker are still there."""
+        now, limits = time.monotonic(), self._limits
+        for role, node in (("fixed", job.request.fixed), ("moving", job.request.moving)):
+            if node.GetScene() is None:
+                self._stop(
+                    job, Failure("cancelled", f"The {role} volume was removed, so its registration was stopped.")
+                )
+        if job.why is not None:
+            return
+        if not self._ready and self._client.running and now - max(self._started, job.began) > limits.start:
+            self._kill(job, "hung", f"The registration engine did not start within {limits.start:g} seconds.")
+        elif job.sent is not None and job.answer is None:
+            if now - job.heard > limits.silence:
+                self._kill(job, "hung", f"The engine gave no sign of life for {limits.silence:g} seconds.")
+            elif now - job.pinged > limits.ping:
+                job.pinged = now
+                self._client.send({"type": "ping"})
+
+    def _kill(self, job: _Job, code: str, sentence: str) -> None:
+        job.why = Failure(code, f"{sentence} It was stopped. {UNCHANGED}", self._client.details)
+        job.until = 0.0
+        was_ready, self._ready = self._ready, False
+        self._client.kill()
+        if was_ready:
+            self.warm_up()
+
+    def _end(self, job: _Job) -> None:
+        """Tell the listener why; a worker that did not stop when asked is killed and another started."""
+        why = job.why
+        assert why is not None
+        assert job.steps is not None
+        if job.sent is not None and job.answer is None and self._client.running and self._ready:
+            details = self._client.details
+            self._ready = False
+            self._client.kill()
+            said = f"{why.sentence} The engine did not stop within a second and was started anew."
+            why = Failure(why.code, said, details)
+            self.warm_up()
+        self._job = None
+        job.steps.close()
+        job.listener.on_failed(why)
+
+    def _steps(self, job: _Job) -> Generator[bool, None, Outcome]:
+        folder = PrivateFolder()
+        try:
+            job.news = _stage(0.0, "preparing", "Copying the volumes")
+            copies = yield from nodes_input.copied(job.request, job.inputs)
+            yield from folder.work(lambda: _write(folder.path, copies))
+            copies.clear()
+            if not self._ready:
+                job.news = _stage(0.0, "preparing", "Starting the engine")
+            while not self._ready:
+                yield WAIT
+            volumes = {role: place.message(f"{role}.npy") for role, (_, place) in job.inputs.volumes.items()}
+            points = job.inputs.points
+            job.sent = job.heard = job.pinged = time.monotonic()
+            self._client.send(message(job.identifier, str(folder.path), job.request, dict(volumes), points))
+            while job.answer is None:
+                yield WAIT
+            if job.answer["type"] == "error":
+                raise _Stopped(refusal(job.answer))
+            job.news = _stage(1.0, "finishing", "Adding the results to the scene")
+            job.answer["notes"] = [*job.inputs.notes, *(job.answer.get("notes") or ())]
+            made = results.add(job.answer, folder, job.request, job.inputs.fixed, job.inputs.labels)
+            return (yield from made)
+        finally:
+            folder.remove()
+
+
+def register_volumes(
+    fixed: Node,
+    moving: Node,
+    logic: Logic | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    inverse: bool = False,
+    jacobian: bool = True,
+    attention: bool = False,
+    **options: Any,
+) -> Outcome:
+    """Register two volumes of the scene and wait for it: for scripts, on the same path as the panel.
+
+    Args:
+        fixed: volume node on whose grid the results lie.
+        moving: volume node to bring onto it.
+        logic: whose worker is warm; by default one of its own, ended afterwards.
+        on_progress: called with every `Progress`.
+        inverse: also make the transform back.
+        jacobian: also make the map of local volume change.
+        attention: also make the attention maps.
+        **options: any other field of `Request`, as in ``preset="brain-mri"`` or ``fixed_mask=node``.
+
+    Raises:
+        ValueError: the volumes or the options cannot be registered.
+        RegistrationError: the registration failed.
+    """
+    request = Request(fixed, moving, **options, outputs=Outputs(inverse, jacobian, attention))
+    if logic is not None:
+        return logic.register(request, on_progress)
+    own = Logic()
+    try:
+        return own.register(request, on_progress)
+    finally:
+        own.close()
+
+
+class _Collector:
+    def __init__(self, on_progress: Callable[[Progress], None] | None) -> None:
+        self.outcome: Outcome | None = None
+        self.failure = Failure("internal", "The registration ended without a word.")
+        self._on_progress = on_progress
+
+    def on_progress(self, progress: Progress) -> None:
+        if self._on_progress is not None:
+            self._on_progress(progress)
+
+    def on_done(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+
+    def on_failed(self, failure: Failure) -> None:
+        self.failure = failure
+
+
+def _stage(fraction: float, stage: str, text: str) -> Message:
+    return {"fraction": fraction, "stage": stage, "message": text}
+
+
+def _write(folder: Path, arrays: dict[str, Array]) -> None:
+    for role, array in arrays.items():
+        np.save(folder / f"{role}.npy", array, allow_pickle=False)

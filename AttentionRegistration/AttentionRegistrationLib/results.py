@@ -1,0 +1,245 @@
+"""From the worker's result to nodes in the scene: arrays read in a thread, nodes made one at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import vtk
+
+from AttentionRegistrationLib import nodes, nodes_display
+from AttentionRegistrationLib.nodes import Array, Geometry
+from AttentionRegistrationLib.request import Node, Request
+from AttentionRegistrationLib.worker_client import MORE, Message, PrivateFolder
+
+_FIELDS = ("transform", "inverse")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a registration has put into the scene.
+
+    Attributes:
+        transform: linear or grid transform node; what is put under it goes from the moving to the fixed space.
+        warped: the moving volume on the fixed one's grid, in the world, under no transform.
+        jacobian: local volume change: 1 none, 0 or less folding; None: not asked for.
+        inverse: transform node from fixed to moving space; None: not asked for.
+        attention: volumes on the fixed grid.
+        table: figures before and after.
+        record: text node with the report as JSON.
+        folder: item of the subject hierarchy that holds them all.
+        report: figures, settings and versions, as `regcore register` writes them.
+        notes: sentences for the user.
+        seconds: that the worker took.
+        device: that it used.
+    """
+
+    transform: Node
+    warped: Node
+    jacobian: Node | None
+    inverse: Node | None
+    attention: tuple[Node, ...]
+    table: Node
+    record: Node
+    folder: int
+    report: dict[str, Any]
+    notes: tuple[str, ...]
+    seconds: float
+    device: str
+
+
+def add(
+    result: Message, folder: PrivateFolder, request: Request, fixed: Geometry, labels: dict[int, str]
+) -> Generator[bool, None, Outcome]:
+    """Add the nodes of a result to the scene of the fixed volume; yield often. Leave none when it ends early.
+
+    Args:
+        result: the worker's message.
+        folder: where its arrays are.
+        request: what was asked.
+        fixed: grid of the fixed volume when the registration began.
+        labels: names of the labels.
+
+    Raises:
+        ValueError: the result is not what the protocol promises.
+    """
+    files = _files(result)
+    headers = yield from folder.work(lambda: {key: _header(folder.path, name) for key, name in files.items()})
+    images, arrays = {}, {}
+    for key, (shape, dtype, _) in headers.items():
+        images[key], arrays[key] = nodes.empty_image(shape, dtype)
+        yield MORE
+    yield from folder.work(lambda: _fill(folder.path, files, headers, arrays))
+    made = _Made(request)
+    try:
+        outcome = yield from _nodes(made, result, images, fixed, labels)
+    except BaseException:
+        made.undo()
+        raise
+    return outcome
+
+
+def _nodes(
+    made: _Made, result: Message, images: dict[str, Any], fixed: Geometry, labels: dict[int, str]
+) -> Generator[bool, None, Outcome]:
+    transform = made.transform(result["transform"], images.get("transform"), fixed, "transform")
+    yield MORE
+    inverse = None
+    if result.get("inverse"):
+        inverse = made.transform(result["inverse"], images.get("inverse"), fixed, "inverse")
+        yield MORE
+    warped = made.volume(images["warped"], fixed, "warped")
+    yield MORE
+    nodes_display.show_like(warped, made.request.moving)
+    yield MORE
+    jacobian = None
+    if "jacobian" in images:
+        jacobian = made.volume(images["jacobian"], fixed, "Jacobian")
+        jacobian.SetDescription("Local volume change: 1 none, above 1 growth, 0 or less folding")
+        nodes_display.show_jacobian(jacobian)
+        yield MORE
+    attention = []
+    for number, item in enumerate(result.get("attention") or ()):
+        attention.append(made.volume(images[f"attention {number}"], fixed, f"attention {item['name']}"))
+        nodes_display.show_heat(attention[-1])
+        yield MORE
+    report = result["report"]
+    table = made.table(nodes_display.figures(report, labels))
+    record = made.text(json.dumps(report, indent=1))
+    notes = tuple(result.get("notes") or ())
+    seconds, device = float(result.get("seconds") or 0), str(result.get("device") or "")
+    return Outcome(
+        transform,
+        warped,
+        jacobian,
+        inverse,
+        tuple(attention),
+        table,
+        record,
+        made.folder,
+        report,
+        notes,
+        seconds,
+        device,
+    )
+
+
+class _Made:
+    """The nodes made so far, all in one folder beside the fixed volume."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self._scene = request.fixed.GetScene()
+        self._name = self._scene.GetUniqueNameByString(f"{request.moving.GetName()} to {request.fixed.GetName()}")
+        self._hierarchy = nodes_display.hierarchy_of(self._scene)
+        beside = self._hierarchy.GetItemByDataNode(request.fixed)
+        above = self._hierarchy.GetItemParent(beside) if beside else self._hierarchy.GetSceneItemID()
+        self.folder: int = self._hierarchy.CreateFolderItem(above, self._name)
+        self._nodes: list[Node] = []
+
+    def transform(self, told: Message, image: Any, fixed: Geometry, what: str) -> Node:
+        if told.get("linear") is not None:
+            node = nodes.linear_transform(told["linear"])
+        else:
+            # The inverse has a grid of its own; the transform has the fixed volume's.
+            own = Geometry.of_message(told["field"], nodes.voxels_of(image).shape) if what == "inverse" else fixed
+            node = nodes.grid_transform(image, own)
+        to, start = self.request.fixed, self.request.moving
+        if what == "inverse":
+            to, start = start, to
+        self._add(node, what)
+        node.SetNodeReferenceID(node.GetFixedNodeReferenceRole(), to.GetID())
+        node.SetNodeReferenceID(node.GetMovingNodeReferenceRole(), start.GetID())
+        return node
+
+    def volume(self, image: Any, geometry: Geometry, what: str) -> Node:
+        node = vtk_node("vtkMRMLScalarVolumeNode", self._scene)
+        nodes.set_voxels(node, image, geometry)
+        return self._add(node, what)
+
+    def table(self, columns: dict[str, list[str]]) -> Node:
+        node = vtk_node("vtkMRMLTableNode", self._scene)
+        for name, cells in columns.items():
+            column = vtk.vtkStringArray()
+            column.SetName(name)
+            for cell in cells:
+                column.InsertNextValue(cell)
+            node.AddColumn(column)
+        return self._add(node, "figures")
+
+    def text(self, content: str) -> Node:
+        node = vtk_node("vtkMRMLTextNode", self._scene)
+        node.SetText(content)
+        return self._add(node, "record")
+
+    def undo(self) -> None:
+        for node in self._nodes:
+            if self._scene.IsNodePresent(node):
+                for number in range(node.GetNumberOfDisplayNodes() if hasattr(node, "GetNthDisplayNode") else 0):
+                    self._scene.RemoveNode(node.GetNthDisplayNode(number))
+                self._scene.RemoveNode(node)
+        if self._hierarchy.GetItemName(self.folder) == self._name:
+            self._hierarchy.RemoveItem(self.folder)
+
+    def _add(self, node: Node, what: str) -> Node:
+        node.SetName(f"{self._name} {what}")
+        self._scene.AddNode(node)
+        self._nodes.append(node)
+        item = self._hierarchy.GetItemByDataNode(node)
+        if item:
+            self._hierarchy.SetItemParent(item, self.folder)
+        else:
+            self._hierarchy.CreateItem(self.folder, node)
+        return node
+
+
+def vtk_node(name: str, scene: Any) -> Node:
+    """Return a new node of a class, not yet in the scene."""
+    node = scene.CreateNodeByClass(name)
+    node.UnRegister(None)
+    return node
+
+
+_Header = tuple[tuple[int, ...], np.dtype[Any], int]
+
+
+def _files(result: Message) -> dict[str, str]:
+    """Return the names of the arrays by what they are."""
+    files = {}
+    for key in _FIELDS:
+        field = (result.get(key) or {}).get("field")
+        if field is not None:
+            files[key] = field["array"]
+    files |= {key: result[key]["array"] for key in ("warped", "jacobian") if result.get(key)}
+    return files | {f"attention {n}": item["array"] for n, item in enumerate(result.get("attention") or ())}
+
+
+def _header(folder: Path, name: str) -> _Header:
+    if Path(name).name != name:
+        raise ValueError(f"the worker named a file outside its folder: {name}")
+    with (folder / name).open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+        if fortran or dtype.hasobject or len(shape) < 3:
+            raise ValueError(f"the worker wrote {name} in another form than agreed")
+        return shape, dtype, file.tell()
+
+
+def _fill(folder: Path, files: dict[str, str], headers: dict[str, _Header], arrays: dict[str, Array]) -> None:
+    """Read every file straight into VTK's memory."""
+    for key, name in files.items():
+        with (folder / name).open("rb", buffering=0) as file:
+            file.seek(headers[key][2])
+            left = arrays[key].reshape(-1).view(np.uint8).data
+            while left:
+                count = file.readinto(left)
+                if not count:
+                    raise ValueError(f"the worker wrote half of {name}")
+                left = left[count:]
+        if key in _FIELDS:
+            nodes.turn_vectors(arrays[key])
