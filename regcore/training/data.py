@@ -11,6 +11,7 @@ from regcore.data.digit_source import DigitOptions, DigitSource
 from regcore.data.image_source import ImageOptions, ImageSource
 from regcore.data.phantom_source import PhantomOptions, PhantomSource
 from regcore.data.synthesis.label_source import LabelOptions, LabelSource
+from regcore.data.synthesis.prostate_pool import SyntheticShapes
 from regcore.data.synthesis.shape_source import ShapeOptions, ShapeSource
 
 RigidLoss = Literal["points", "parameters"]
@@ -28,6 +29,8 @@ class RigidOptions:
         sre_mm: range of the starts' surface registration error.
         loss: ``points``, the mean distance on the gland's surface that remains (what is measured in the end), or
             ``parameters``, the paper's mean square of the six numbers.
+        synthetic: share of samples drawn from synthetic prostates, 0 to 1.
+        synthetic_shapes: ``random``, glands from nothing, or ``cases``, those of the cases to learn from, bent anew.
     """
 
     folder: str = ""
@@ -35,6 +38,13 @@ class RigidOptions:
     held_out: tuple[str, ...] = ()
     sre_mm: tuple[float, float] = (0.0, 20.0)
     loss: RigidLoss = "points"
+    synthetic: float = 0.0
+    synthetic_shapes: SyntheticShapes = "random"
+
+    def __post_init__(self) -> None:
+        """Refuse what is no share."""
+        if not 0 <= self.synthetic <= 1:
+            raise ValueError(f"data.rigid.synthetic: expected a share from 0 to 1, got {self.synthetic}")
 
 
 @dataclass(frozen=True)

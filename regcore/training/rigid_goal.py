@@ -15,6 +15,8 @@ from torch import Tensor
 from regcore.data.batch import generator
 from regcore.data.rigid_batches import PLAIN, Batch, RigidSampler, Variety
 from regcore.data.rigid_cases import RigidCase
+from regcore.data.synthesis.noise import chance
+from regcore.data.synthesis.prostate_pool import SyntheticCases
 from regcore.data.ultrasound_augmentation import IntensityAugmentation
 from regcore.losses import rigid_parameters_mse
 from regcore.models.base import Network, RigidModel
@@ -52,6 +54,9 @@ class RigidGoal:
         self.fixed_input = model.convention.fixed_input
         self._sampler = RigidSampler(cases, model.input_size, self.fixed_input, options.sre_mm, Variety())
         self._intensities = IntensityAugmentation()
+        self._synthetic, self._share = None, options.synthetic
+        if options.synthetic:
+            self._synthetic = SyntheticCases(seed, options.synthetic_shapes, cases)
         self.held_out: list[Batch] = []
         if held_out:
             judge = RigidSampler(held_out, model.input_size, self.fixed_input, options.sre_mm, PLAIN, seed=99)
@@ -60,7 +65,7 @@ class RigidGoal:
     def loss(self, model: Network, numbers: list[int], device: torch.device) -> tuple[Tensor, dict[str, Tensor], float]:
         """Return the loss of some samples; it has no parts."""
         began = time.perf_counter()
-        samples = [self._draw(number) for number in numbers]
+        samples = [self._draw(number, device) for number in numbers]
         batch = Batch(*(torch.cat(parts).to(device) for parts in zip(*samples, strict=True)))
         seconds = time.perf_counter() - began
         found = cast(RigidModel, model)(batch.fixed, batch.moving, batch.side_mm)
@@ -83,10 +88,14 @@ class RigidGoal:
         """Return none: six numbers are no picture."""
         return {}
 
-    def _draw(self, number: int) -> Batch:
+    def _draw(self, number: int, device: torch.device) -> Batch:
         for part in (self._sampler, self._intensities):
             part.generator = generator(self.seed, number)
-        batch = self._sampler.draw(1)
+        # A choice with random numbers of its own: a sample of a real case is the same whatever the share.
+        if self._synthetic and chance(self._share, generator(~self.seed, number)):
+            batch = self._sampler.draw_from([self._synthetic.case_of(number, device)])
+        else:
+            batch = self._sampler.draw(1)
         change = self._intensities.gland if self.fixed_input == "label" else self._intensities.mri
         return batch._replace(fixed=change(batch.fixed), moving=self._intensities.ultrasound(batch.moving))
 

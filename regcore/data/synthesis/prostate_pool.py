@@ -27,7 +27,6 @@ class SyntheticCases:
         seed: of the run.
         shapes: glands from nothing, or those of ``cases``, bent anew each time.
         cases: real ones; only their glands are looked at.
-        device: to paint on.
         options: see `ProstateOptions`.
 
     Raises:
@@ -39,21 +38,20 @@ class SyntheticCases:
         seed: int,
         shapes: SyntheticShapes = "random",
         cases: Sequence[RigidCase] = (),
-        device: torch.device | str = "cpu",
         options: ProstateOptions | None = None,
     ) -> None:
         if shapes not in get_args(SyntheticShapes):
             raise ValueError(f"synthetic_shapes: expected {' or '.join(get_args(SyntheticShapes))}, got {shapes!r}")
-        self.seed, self.device, self.options = seed, device, options
+        self.seed, self.options = seed, options
         self.glands = [gland_of_mask(case.gland) for case in cases] if shapes == "cases" else None
         self._kept: dict[int, tuple[int, RigidCase]] = {}
 
-    def case_of(self, number: int) -> RigidCase:
-        """Return the case that sample ``number`` is drawn from."""
+    def case_of(self, number: int, device: torch.device | str = "cpu") -> RigidCase:
+        """Return the case that sample ``number`` is drawn from, painted on ``device`` if it is not there yet."""
         place, wanted = number % _PLACES, case_number(number)
         kept = self._kept.get(place)
         if kept is None or kept[0] != wanted:
-            kept = wanted, synthetic_case(wanted, self.seed, self.glands, self.device, self.options)
+            kept = wanted, synthetic_case(wanted, self.seed, self.glands, device, self.options)
             self._kept[place] = kept
         return kept[1]
 

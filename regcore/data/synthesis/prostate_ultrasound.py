@@ -97,6 +97,6 @@ def random_stones(anatomy: Anatomy, random: torch.Generator) -> Tensor:
     ways = torch.randn(choice(5, random), 3, generator=random, device=random.device)
     ways = ways / ways.norm(dim=1, keepdim=True).clamp_min(1e-6)
     zone = anatomy.zone
-    found = ways * torch.tensor(zone.radii, device=ways.device) * 0.9 + torch.tensor(zone.middle, device=ways.device)
-    inside: Tensor = anatomy.gland.at(found.T[:, :, None, None])[0, :, 0, 0] < -1
-    return found[inside]
+    radii, middle = torch.tensor([zone.radii, zone.middle], device=random.device)
+    found: Tensor = 0.9 * ways * radii + middle
+    return found[anatomy.gland.at(found.T[:, :, None, None])[0, :, 0, 0] < -1]
