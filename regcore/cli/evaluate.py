@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -16,12 +16,12 @@ from regcore.checks import check_chain, choose_device
 from regcore.cli.choices import settings_of
 from regcore.cli.console import cancel_on_interrupt, following
 from regcore.cli.evaluate_pair import Plan, evaluate_pair
+from regcore.cli.method_options import add_method_options
 from regcore.cohort.figures import read_metrics, rows_of, write_metrics
 from regcore.cohort.report import write_cohort_report
 from regcore.cohort.results import Run, described_settings, summary_of, write_json
 from regcore.cohort.table import KNOWN, REQUIRED, Case, read_cohort
 from regcore.cohort.workers import Outcome, in_processes, in_turn, on_cluster
-from regcore.presets import list_presets
 from regcore.progress import CancelCheck, Cancelled, Progress
 
 HELP = "register many pairs and measure them"
@@ -47,37 +47,11 @@ def parser() -> ArgumentParser:
     made.add_argument(
         "--dask", type=str | None, default=None, help="address of a Dask scheduler, as in tcp://host:8786"
     )
-    _add_method(made)
+    add_method_options(made, "; a pair with an initial_transform in the table starts from that instead")
     made.add_argument("-q", "--quiet", action="store_true", help="show nothing but errors")
     made.add_argument("-v", "--verbose", action="store_true", help="show every step")
     made.add_argument("--json", action="store_true", help="progress and result as JSON lines on standard output")
     return made
-
-
-def _add_method(made: ArgumentParser) -> None:
-    """Add what `regcore register` calls the same."""
-    made.add_argument("--model", type=str, default="none", help="model, see `regcore models`; none: refinement alone")
-    made.add_argument("--stages", type=str | None, default=None, help="models and refine joined by commas")
-    made.add_argument(
-        "--preset", type=str | None, default=None, help=f"{', '.join(list_presets())}, or a JSON file of your own"
-    )
-    made.add_argument("--slicewise", type=bool | None, default=None, help="true: slice by slice")
-    made.add_argument(
-        "--init",
-        type=str,
-        default="auto",
-        help="as for `regcore register`; a pair with an initial_transform in the table starts from that instead",
-    )
-    made.add_argument("--refine", type=int | None, default=None, help="iterations on the pair itself; 0: none")
-    made.add_argument(
-        "--similarity", type=Literal["auto", "lncc", "mind", "mi"], default="auto", help="what refinement compares"
-    )
-    made.add_argument("--gland-labels", type=str, default="1", help="labels that make up the gland, for rigid models")
-    made.add_argument("--weights", type=Path | None, default=None, help="folder of weights, looked into first")
-    made.add_argument("--passes", type=int | None, default=None, help="of a rigid model; default: as trained")
-    made.add_argument("--ensemble", type=int, default=8, help="runs of a rigid model, for its spread; 1: one run")
-    made.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
-    made.add_argument("--seed", type=int, default=0, help="of the ensemble, and of networks without trained weights")
 
 
 def run(chosen: Namespace) -> None:

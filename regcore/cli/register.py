@@ -6,18 +6,18 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from jsonargparse import ArgumentParser, Namespace
 
 from regcore.checks import check_chain
 from regcore.cli.choices import has_rigid, initial_of, inputs_of, landmarks_of, settings_of, truth_of
 from regcore.cli.console import cancel_on_interrupt, following
+from regcore.cli.method_options import add_method_options
 from regcore.io import read_image
 from regcore.outputs import Targets, staged, write_registration, write_targets
 from regcore.pipeline import Registration, register
 from regcore.preprocess import Inputs
-from regcore.presets import list_presets
 from regcore.settings import Settings
 from regcore.summary import Truth, summarise
 
@@ -32,44 +32,7 @@ def parser() -> ArgumentParser:
     made.add_argument("fixed", type=Path, help="image file or DICOM folder; the result lies on its grid")
     made.add_argument("moving", type=Path, help="image file or DICOM folder to bring onto it")
     made.add_argument("-o", "--output", type=Path, required=True, help="folder for the results; made if absent")
-    made.add_argument("--model", type=str, default="none", help="model, see `regcore models`; none: refinement alone")
-    made.add_argument(
-        "--stages",
-        type=str | None,
-        default=None,
-        help="models and refine joined by commas, in the place of --model: each goes on from what those before found, "
-        "as in attention-reg,caml,refine",
-    )
-    made.add_argument(
-        "--preset",
-        type=str | None,
-        default=None,
-        help=f"stages and start that suit a kind of pair: {', '.join(list_presets())}, or a JSON file of your own",
-    )
-    made.add_argument(
-        "--slicewise",
-        type=bool | None,
-        default=None,
-        help="true: slice by slice, nothing moving between slices; default: where the model is for 2D images and the "
-        "slices are thick",
-    )
-    made.add_argument(
-        "--init",
-        type=str,
-        default="auto",
-        help="none, centre, moments, rigid, affine, landmarks, organ (the fixed gland's centre to the middle of the "
-        "moving volume), labels (the glands' outlines) or a transform file; two joined by a comma go on from the "
-        "first, as in centre,affine; auto: affine, or organ for a rigid model",
-    )
-    made.add_argument(
-        "--refine", type=int | None, default=None, help="iterations on the pair itself; 0 switches it off"
-    )
-    made.add_argument(
-        "--similarity",
-        type=Literal["auto", "lncc", "mind", "mi"],
-        default="auto",
-        help="auto: by correlation; mi: for rigid models",
-    )
+    add_method_options(made)
     for side in ("fixed", "moving"):
         made.add_argument(
             f"--{side}-mask", type=Path | None, default=None, help=f"region of the {side} image that counts"
@@ -81,17 +44,11 @@ def parser() -> ArgumentParser:
             default=None,
             help="points (CSV, FCSV, MRK.JSON), for TRE or --init",
         )
-    made.add_argument("--gland-labels", type=str, default="1", help="labels that make up the gland, for rigid models")
     made.add_argument("--true-transform", type=Path | None, default=None, help="fixed to moving, for the surface error")
     made.add_argument("--targets", type=Path | None, default=None, help="points in the fixed image to carry to moving")
     made.add_argument(
         "--moving-targets", type=Path | None, default=None, help="points in the moving image to carry to fixed"
     )
-    made.add_argument("--weights", type=Path | None, default=None, help="folder of weights, looked into first")
-    made.add_argument("--passes", type=int | None, default=None, help="of a rigid model; default: as trained")
-    made.add_argument("--ensemble", type=int, default=8, help="runs of a rigid model, for its spread; 1: one run")
-    made.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
-    made.add_argument("--seed", type=int, default=0, help="of the ensemble, and of networks without trained weights")
     made.add_argument("-q", "--quiet", action="store_true", help="show nothing but errors")
     made.add_argument("-v", "--verbose", action="store_true", help="show every step")
     made.add_argument("--json", action="store_true", help="progress and result as JSON lines on standard output")
