@@ -32,6 +32,7 @@ def fingerprint(case: Case, settings: Settings, init: str, gland_labels: str) ->
         "settings": chosen,
         "init": _digest(start) if start.is_file() else init,
         "gland_labels": gland_labels,
+        "still": case.still,
         "files": {column: _digest(path) for column, path in sorted(case.files.items())},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

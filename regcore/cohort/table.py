@@ -8,10 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from regcore.data.manifest import IDENTITY, no_transform
+
 REQUIRED = ("id", "fixed", "moving")
 # What may come in pairs, and the one file that belongs to the pair itself.
 OPTIONAL = tuple(f"{side}_{what}" for what in ("labels", "landmarks", "mask") for side in ("fixed", "moving"))
-KNOWN = (*REQUIRED, *OPTIONAL, "initial_transform")
+_INITIAL = "initial_transform"
+KNOWN = (*REQUIRED, *OPTIONAL, _INITIAL)
 
 _SAFE = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")
 # A pair's folder must not take the name of the cohort's own files, nor of a device on Windows.
@@ -25,10 +28,12 @@ class Case:
     Attributes:
         id: its name, fit for a folder.
         files: column -> file, absolute; always ``fixed`` and ``moving``, the others where the table has them.
+        still: whether ``initial_transform`` is the word ``identity``.
     """
 
     id: str
     files: Mapping[str, Path]
+    still: bool = False
 
     def anonymous(self, sentence: str) -> str:
         """Return ``sentence`` with the names of files in the place of their paths: folders may name a patient."""
@@ -43,7 +48,8 @@ def read_cohort(path: Path, fixed_labels_alone: bool = False) -> list[Case]:
     """Read a CSV table of pairs; paths are relative to its folder.
 
     Args:
-        path: the table. Columns ``id, fixed, moving`` and those of `OPTIONAL` and ``initial_transform``.
+        path: the table. Columns ``id, fixed, moving``, those of `OPTIONAL`, and ``initial_transform``: a file, the
+            word ``identity``, or nothing.
         fixed_labels_alone: labels of the fixed image may come without those of the moving one.
 
     Raises:
@@ -114,16 +120,23 @@ def _problems_of(path: Path, values: Mapping[str, str]) -> Iterator[str]:
     for column, value in values.items():
         if column == "id" or not value:
             continue
+        if _is_still(column, value):
+            continue
         there = path.parent / value
         # Only images may be folders, of DICOM files.
         if not (there.exists() if column in ("fixed", "moving") else there.is_file()):
-            yield f"{column}: no such file: {value}"
+            yield no_transform(column, value) if column == _INITIAL else f"{column}: no such file: {value}"
+
+
+def _is_still(column: str, value: str) -> bool:
+    return column == _INITIAL and value.casefold() == IDENTITY
 
 
 def _case(path: Path, header: list[str], cells: list[str]) -> Case:
     values = dict(zip(header, cells, strict=True))
-    files = {name: (path.parent / values[name]).resolve() for name in KNOWN[1:] if values.get(name)}
-    return Case(values["id"], files)
+    still = _is_still(_INITIAL, values.get(_INITIAL, ""))
+    named = [name for name in KNOWN[1:] if values.get(name) and not (still and name == _INITIAL)]
+    return Case(values["id"], {name: (path.parent / values[name]).resolve() for name in named}, still)
 
 
 def _half_given(cases: list[Case], numbers: list[int], fixed_labels_alone: bool) -> Iterator[str]:

@@ -12,7 +12,8 @@ moving_landmarks, initial_transform, split``
 
 ``subject`` is who is shown (by default the ``id``), ``phase`` such as ED or ES, ``split`` one of ``train`` (the
 default), ``validation`` and ``test`` (which training never touches). ``initial_transform`` is an ITK file, from points
-of the fixed to points of the moving image, or the word ``identity``.
+of the fixed to points of the moving image, the word ``identity``, or empty where it is not known. A ``mask`` is above 0
+where images are compared; ``landmarks`` of two images are the same points in the same order.
 """
 
 from __future__ import annotations
@@ -125,6 +126,11 @@ def parse_manifest(path: Path) -> tuple[Manifest, list[str]]:
     return Manifest(path.name, tuple(rows), pairs), problems + _contradictions(rows)
 
 
+def no_transform(where: str, cell: str) -> str:
+    """Return the sentence about a cell of ``initial_transform`` that is neither a file nor a word."""
+    return f"{where}: no such file: {cell}; expected a transform file, the word {IDENTITY}, or nothing"
+
+
 def _unknown(column: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(column, known, n=1, cutoff=0.6)
     return f"unknown column {column!r}, {f'did you mean {near[0]}?' if near else 'there are ' + ', '.join(known)}"
@@ -191,7 +197,7 @@ def _row(number: int, record: Mapping[str, str], folder: Path, pairs: bool) -> R
         record.get("phase", ""),
         record.get("split") or SPLITS[0],
         tuple(images),
-        there if there == IDENTITY else file("initial_transform"),
+        IDENTITY if there.casefold() == IDENTITY else file("initial_transform"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import zlib
 from collections.abc import Collection, Iterator
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from regcore.data.image_cache import ImageCache, Tensors, fingerprint
-from regcore.data.manifest import IDENTITY, ImageFiles, Manifest, Row, parse_manifest
+from regcore.data.manifest import IDENTITY, ImageFiles, Manifest, Row, no_transform, parse_manifest
 from regcore.grid import Grid
 from regcore.integrity import holds_bytes
 from regcore.io import read_image, read_labels, read_transform
@@ -66,6 +67,7 @@ def read_manifest(
                 _clause(error, path) for error in _attached(row, files, there, _Known(set(labels), found, cache))
             ]
         problems += [_clause(error, path) for error in _transform(row, dimensions or 3)]
+        problems += _landmarks_of_pair(row)
     if problems:
         raise ValueError(f"{name}: {path.name}: {'; '.join(sorted(problems, key=_place))}")
     return manifest, tuple(sorted(found))
@@ -137,6 +139,20 @@ def _attached(row: Row, files: ImageFiles, dimensions: int, known: _Known) -> It
         yield error
 
 
+def _landmarks_of_pair(row: Row) -> Iterator[str]:
+    """Yield what is wrong between the landmarks of a pair's two images; files that cannot be read have been named."""
+    given = [files for files in row.images if files.landmarks is not None]
+    if len(row.images) < 2 or not given:
+        return
+    if len(given) == 1:
+        yield f"row {row.number}: landmarks of the {given[0].column} image alone; give both or neither"
+        return
+    with contextlib.suppress(ValueError):
+        fixed, moving = (len(read_landmarks(files.landmarks).points) for files in given if files.landmarks)
+        if fixed != moving:
+            yield f"row {row.number}: expected as many moving as fixed landmarks, got {fixed} fixed and {moving} moving"
+
+
 def _values(path: Path, name: str, cache: ImageCache) -> tuple[list[int], int]:
     """Return the values but 0 of a label map in rising order, and its number of axes."""
 
@@ -155,8 +171,11 @@ def _values(path: Path, name: str, cache: ImageCache) -> tuple[list[int], int]:
 def _transform(row: Row, dimensions: int) -> Iterator[ValueError]:
     if row.initial_transform is None or row.initial_transform == IDENTITY:
         return
+    where = f"row {row.number}: initial_transform"
     try:
-        read_transform(row.initial_transform, Grid.of([2] * dimensions), f"row {row.number}: initial_transform")
+        if not Path(row.initial_transform).is_file():
+            raise ValueError(no_transform(where, Path(row.initial_transform).name))
+        read_transform(row.initial_transform, Grid.of([2] * dimensions), where)
     except ValueError as error:
         yield error
 

@@ -37,6 +37,17 @@ def test_reads_what_is_there_relative_to_the_table(folder):
     assert set(second.files) == {"fixed", "moving", "fixed_mask"}
 
 
+def test_a_start_is_a_file_the_word_identity_or_not_known(folder):
+    text = "id,fixed,moving,initial_transform\nx,a.nii,b.nii,t.h5\ny,a.nii,b.nii,identity\nz,a.nii,b.nii,\n"
+    cases = read_cohort(table(folder, text + "w,a.nii,b.nii,Identity\n"))
+    assert [case.still for case in cases] == [False, True, False, True]
+    assert [case.files.get("initial_transform") for case in cases] == [folder / "t.h5", None, None, None]
+    said = refused(folder, text + "w,a.nii,b.nii,none\n")
+    assert said.startswith(
+        "pairs.csv: row 5: initial_transform: no such file: none; expected a transform file, the word"
+    )
+
+
 def test_every_bad_row_is_named_at_once_by_its_number(folder):
     rows = [
         "id,fixed,moving,fixed_labels",

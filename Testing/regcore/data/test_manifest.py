@@ -76,13 +76,18 @@ def test_rows_of_pairs(folder):
     write_transform(AffineTransform.of(np.eye(3), [1, 2, 3]), folder / "start.tfm")
     write_landmarks(Landmarks.of([[1, 2, 3]]), folder / "points.csv")
     text = (
-        "id,fixed,moving,fixed_labels,moving_labels,fixed_landmarks,initial_transform\n"
-        "1,a.nii.gz,b.nii.gz,a_labels.nii.gz,b_labels.nii.gz,points.csv,start.tfm\n"
-        "2,b.nii.gz,a.nii.gz,b_labels.nii.gz,a_labels.nii.gz,,identity\n"
+        "id,fixed,moving,fixed_labels,moving_labels,fixed_landmarks,moving_landmarks,initial_transform\n"
+        "1,a.nii.gz,b.nii.gz,a_labels.nii.gz,b_labels.nii.gz,points.csv,points.csv,start.tfm\n"
+        "2,b.nii.gz,a.nii.gz,b_labels.nii.gz,a_labels.nii.gz,,,identity\n"
+        "3,b.nii.gz,a.nii.gz,b_labels.nii.gz,a_labels.nii.gz,,,Identity\n"
+        "4,b.nii.gz,a.nii.gz,b_labels.nii.gz,a_labels.nii.gz,,,\n"
     )
     manifest, _ = read_manifest(table(folder, text), 3, {1, 7})
     assert manifest.pairs
-    assert [row.initial_transform for row in manifest.rows] == [folder / "start.tfm", IDENTITY]
+    assert [row.initial_transform for row in manifest.rows] == [
+        *(folder / "start.tfm", IDENTITY),
+        *(IDENTITY, None),
+    ]
     fixed, moving = manifest.rows[0].images
     assert (fixed.column, fixed.landmarks) == ("fixed", folder / "points.csv")
     assert (moving.column, moving.labels) == ("moving", folder / "b_labels.nii.gz")
@@ -143,7 +148,7 @@ def test_mistakes_in_pairs_name_the_column(folder):
         "row 2: initial_transform: start.tfm is not a transform",
         "row 3: moving_labels: expected whole numbers in flat.nii.gz",
         "row 3: moving_landmarks: a.nii.gz",
-        "row 3: initial_transform: no such file",
+        "row 3: initial_transform: no such file: absent.h5; expected a transform file, the word identity, or nothing",
     ):
         assert clause in said
 
