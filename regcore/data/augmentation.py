@@ -86,7 +86,7 @@ class AugmentedSource:
 
 
 def augmented(pair: PairBatch, options: AugmentationOptions, random: torch.Generator) -> PairBatch:
-    """Return a changed pair; a known displacement is lost.
+    """Return a changed pair; a known displacement and landmarks are lost.
 
     Args:
         pair: of one sample.
@@ -94,8 +94,8 @@ def augmented(pair: PairBatch, options: AugmentationOptions, random: torch.Gener
         random: of the sample.
     """
     if chance(options.swap, random):
-        pair = pair._replace(
-            fixed=pair.moving, moving=pair.fixed, fixed_labels=pair.moving_labels, moving_labels=pair.fixed_labels
+        pair = PairBatch(
+            pair.moving, pair.fixed, pair.moving_labels, pair.fixed_labels, pair.moving_mask, moving_mask=pair.mask
         )
     where, mirrored = _coordinates(pair.fixed.shape[2:], options, random)
     labels = [
@@ -103,8 +103,8 @@ def augmented(pair: PairBatch, options: AugmentationOptions, random: torch.Gener
         for part in (pair.fixed_labels, pair.moving_labels)
     ]
     fixed, moving = (_lit(sample(image, where), options, random) for image in (pair.fixed, pair.moving))
-    mask = None if pair.mask is None else sample(pair.mask, where, "nearest")
-    return PairBatch(fixed, moving, labels[0], labels[1], mask)
+    masks = [None if mask is None else sample(mask, where, "nearest") for mask in (pair.mask, pair.moving_mask)]
+    return PairBatch(fixed, moving, labels[0], labels[1], masks[0], moving_mask=masks[1])
 
 
 def _coordinates(size: Sequence[int], options: AugmentationOptions, random: torch.Generator) -> tuple[Tensor, bool]:

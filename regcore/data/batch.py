@@ -25,8 +25,12 @@ class PairBatch(NamedTuple):
         moving: as ``fixed``.
         fixed_labels: ``(N, *size)``, int64, 0 is background; None: not known.
         moving_labels: the same structures in the moving images.
-        mask: ``(N, 1, *size)``, float32 of 0 and 1, where a loss counts; None: everywhere.
+        mask: ``(N, 1, *size)``, float32 of 0 and 1, where the fixed image counts; None: everywhere.
         displacement: ``(N, D, *size)``, float32, voxels, the true one; None: not known.
+        moving_mask: as ``mask``, where the moving image counts; both are known or neither.
+        fixed_points: ``(N, P, D)``, float32, landmarks in voxels, component order = axis order; NaN where a sample has
+            fewer; None: not known. Of held-out pairs alone.
+        moving_points: the same landmarks in the moving images.
     """
 
     fixed: Tensor
@@ -35,6 +39,9 @@ class PairBatch(NamedTuple):
     moving_labels: Tensor | None = None
     mask: Tensor | None = None
     displacement: Tensor | None = None
+    moving_mask: Tensor | None = None
+    fixed_points: Tensor | None = None
+    moving_points: Tensor | None = None
 
 
 class PairSource(Protocol):

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from regcore.data.batch import HELD_OUT_SEED, PairBatch, generator, stacked
+from regcore.data.batch import HELD_OUT_SEED, PairBatch, generator, stacked, to_device
 from regcore.data.image_cache import ImageCache, Tensors, fingerprint
 from regcore.data.manifest import IDENTITY, Row
 from regcore.data.manifest_check import read_manifest
@@ -88,6 +88,7 @@ class ImageSource:
             raise ValueError(f"images.pairs: {manifest.name} lists {listed}; choose {advice}")
         values = tuple(options.labels) or tuple(value for value in found if value not in options.ignored)
         self.labels = tuple(range(1, len(values) + 1)) if self._have("labels") else ()
+        self._masked = self._have("mask")
         self._grid = TrainingGrid(self.size, self.spacing_mm, options.centre, values)
         atlas = options.atlas if options.pairs in ("atlas_to_subject", "subject_to_atlas") else ""
         try:
@@ -97,6 +98,7 @@ class ImageSource:
         except ValueError as error:
             raise ValueError(f"images.{error}") from error
         self._images = self._read({*self.learn, *self.judge, *self._atlas(atlas)}, cache)
+        self._check_landmarks()
 
     def draw(self, numbers: Sequence[int], device: torch.device) -> PairBatch:
         """Return pairs of the images to learn from."""
@@ -105,16 +107,21 @@ class ImageSource:
             fixed, moving = self._sides(self._policy.pair_of(number))
             levels = [uniform(*self.options.slices, generator(self.seed, number))]
             pairs.append(self._batch(fixed, moving, levels))
-        return _on(stacked(pairs), device)
+        return to_device(stacked(pairs), device)
 
     def validation(self, device: torch.device) -> Iterator[PairBatch]:
-        """Yield the held-out pairs, the same in every run; of stacks, slices evenly spread over each."""
-        count = 0 if self._held_out is None else len(self._held_out)
+        """Yield the held-out pairs, the same in every run; of stacks, slices evenly spread over each.
+
+        Of a stack's landmarks, those count that lie in the compared slices of both images, by their place there.
+        """
         first, last = self.options.slices
         levels = [first + (last - first) * (n + 0.5) / _SLICES_HELD_OUT for n in range(_SLICES_HELD_OUT)]
-        for number in range(min(count, self.options.pairs_held_out or count)):
+        for number in range(self._judged):
             assert self._held_out is not None
-            yield _on(self._batch(*self._sides(self._held_out.pair_of(number)), levels), device)
+            fixed, moving = self._sides(self._held_out.pair_of(number))
+            points = _points(fixed, moving, levels if self.dimensions == 2 else None)
+            batch = self._batch(fixed, moving, levels)
+            yield to_device(batch._replace(fixed_points=points[0], moving_points=points[1]), device)
 
     def describe(self) -> dict[str, object]:
         """Return which images there are, without their folders, and how pairs are made of them."""
@@ -139,6 +146,26 @@ class ImageSource:
     def _have(self, kind: str) -> bool:
         return any(getattr(files, kind) is not None for row in self.rows for files in row.images)
 
+    @property
+    def _judged(self) -> int:
+        """How many held-out pairs there are to judge by."""
+        count = 0 if self._held_out is None else len(self._held_out)
+        return min(count, self.options.pairs_held_out or count)
+
+    def _check_landmarks(self) -> None:
+        """Refuse held-out pairs whose images do not show the same landmarks."""
+        problems = []
+        for number in range(self._judged):
+            assert self._held_out is not None
+            pair = self._held_out.pair_of(number)
+            counts = [len(side["landmarks"]) for side in self._sides(pair) if "landmarks" in side]
+            if len(set(counts)) > 1:
+                rows = " and ".join(str(self.rows[place].number) for place in pair)
+                problems.append(f"rows {rows} are a held-out pair with {counts[0]} and {counts[1]} landmarks")
+        if problems:
+            advice = "list the same landmarks in the same order for both"
+            raise ValueError(f"images.manifest: {self.name}: {'; '.join(problems)}; {advice}")
+
     def _names(self, places: Sequence[int]) -> list[str]:
         return list(dict.fromkeys(files.image.name for place in places for files in self.rows[place].images))
 
@@ -155,7 +182,7 @@ class ImageSource:
         return images
 
     def _fingerprint(self, row: Row) -> str:
-        paths = [path for files in row.images for path in (files.image, files.labels, files.mask)]
+        paths = [path for files in row.images for path in (files.image, files.labels, files.mask, files.landmarks)]
         initial = row.initial_transform
         paths.append(initial if isinstance(initial, Path) else None)
         return fingerprint(paths, {**asdict(self._grid), "pair": len(row.images) == 2, "still": initial == IDENTITY})
@@ -177,16 +204,21 @@ class ImageSource:
             fixed, moving = ({name: data[None] for name, data in side.items()} for side in (fixed, moving))
         else:
             fixed, moving = _cut(fixed, moving, levels)
-        mask = fixed.get("mask")
-        if mask is None and self._have("mask"):
-            mask = torch.ones_like(fixed["image"])
         return PairBatch(
             fixed["image"][:, None].float(),
             moving["image"][:, None].float(),
             fixed["labels"].long() if self.labels else None,
             moving["labels"].long() if self.labels else None,
-            None if mask is None else mask[:, None].float(),
+            self._mask(fixed),
+            moving_mask=self._mask(moving),
         )
+
+    def _mask(self, side: Tensors) -> Tensor | None:
+        """Return where an image counts; where some have a mask, one without counts everywhere."""
+        if not self._masked:
+            return None
+        mask = side["mask"] if "mask" in side else torch.ones_like(side["image"])
+        return mask[:, None].float()
 
 
 def _check(options: ImageOptions) -> None:
@@ -207,17 +239,35 @@ def _side(both: Mapping[str, Tensor], prefix: str) -> Tensors:
     return {name.removeprefix(prefix): data for name, data in both.items() if name.startswith(prefix)}
 
 
-def _cut(fixed: Tensors, moving: Tensors, levels: Sequence[float]) -> tuple[Tensors, Tensors]:
-    """Return the slices at some shares of two stacks' heights: the same ones if both have as many."""
+def _slices(fixed: Tensors, moving: Tensors, levels: Sequence[float]) -> list[tuple[int, ...]]:
+    """Return pairs of slices at some shares of two stacks' heights: the same ones if both have as many."""
     counts = len(fixed["image"]), len(moving["image"])
     # Thin stacks have several levels in one slice: each slice once.
-    both = dict.fromkeys(tuple(min(count - 1, int(level * count)) for count in counts) for level in levels)
-    ways = zip(*both, strict=True)
+    return list(dict.fromkeys(tuple(min(count - 1, int(level * count)) for count in counts) for level in levels))
+
+
+def _cut(fixed: Tensors, moving: Tensors, levels: Sequence[float]) -> tuple[Tensors, Tensors]:
+    ways = zip(*_slices(fixed, moving, levels), strict=True)
     cut = [
-        {name: data[list(way)] for name, data in side.items()} for side, way in zip((fixed, moving), ways, strict=True)
+        {name: data[list(way)] for name, data in side.items() if name != "landmarks"}
+        for side, way in zip((fixed, moving), ways, strict=True)
     ]
     return cut[0], cut[1]
 
 
-def _on(batch: PairBatch, device: torch.device) -> PairBatch:
-    return PairBatch(*(None if part is None else part.to(device) for part in batch))  # type: ignore[arg-type]
+def _points(
+    fixed: Tensors, moving: Tensors, levels: Sequence[float] | None
+) -> tuple[Tensor, Tensor] | tuple[None, None]:
+    """Return the landmarks that both images have, ``(N, P, D)``; ``levels`` are those of the slices, if there are."""
+    if "landmarks" not in fixed or "landmarks" not in moving:
+        return None, None
+    here, there = fixed["landmarks"], moving["landmarks"]
+    if levels is None:
+        return here[None], there[None]
+    # Half a slice away is the farthest that a point of a slice can be.
+    apart = [
+        torch.maximum((here[:, 0] - first).abs(), (there[:, 0] - second).abs())
+        for first, second in _slices(fixed, moving, levels)
+    ]
+    beyond = torch.stack(apart)[..., None] > 0.5
+    return here[:, 1:].masked_fill(beyond, torch.nan), there[:, 1:].masked_fill(beyond, torch.nan)

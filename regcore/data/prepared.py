@@ -16,7 +16,9 @@ from regcore.data.manifest import IDENTITY, ImageFiles
 from regcore.field import DisplacementField
 from regcore.grid import Grid, Matrix
 from regcore.image import Image, Reorientation
+from regcore.inverse import invert
 from regcore.io import read_image, read_labels, read_transform
+from regcore.landmarks import Landmarks, read_landmarks
 from regcore.ops.smoothing import gaussian
 from regcore.preprocess import normalise
 from regcore.slices import Stack
@@ -50,14 +52,16 @@ class TrainingGrid:
     def image(self, files: ImageFiles) -> Tensors:
         """Read and prepare one image: ``image`` float16 in [0, 1], ``labels`` uint8 or int32, ``mask`` uint8.
 
-        Each is ``size``, or ``(slices, *size)`` if size has two numbers; what is not known is left out.
+        Each is ``size``, or ``(slices, *size)`` if size has two numbers; what is not known is left out. ``landmarks``
+        are ``(P, 3)`` float32, in the voxels of these; a flat image's lie in slice 0.
 
         Raises:
             ValueError: a file that cannot be read, or an empty mask or label map in the middle of which to be.
         """
         volumes = _Volumes.read(files)
         grid, axis = self.about(volumes.grid, self.middle(volumes))
-        return self._seen(volumes, DisplacementField.identity(grid), axis)
+        still = AffineTransform.identity(grid.dim)
+        return self._seen(volumes, DisplacementField.identity(grid), axis) | _points(volumes, still, grid, axis)
 
     def pair(self, fixed: ImageFiles, moving: ImageFiles, initial: Path | str | None) -> Tensors:
         """Read and prepare a pair, both on the fixed image's grid: as `image`, names with ``fixed_`` or ``moving_``.
@@ -66,7 +70,7 @@ class TrainingGrid:
             fixed: as for `image`.
             moving: as for `image`.
             initial: a file with the transform to look at the moving image through, ``identity``, or None: a shift
-                that brings the two middles together.
+                that brings the two middles together. The moving landmarks are brought back through it.
 
         Raises:
             ValueError: as `image`, or a transform that cannot be read.
@@ -79,9 +83,10 @@ class TrainingGrid:
             transform = AffineTransform.of(np.eye(grid.dim), self.middle(there) - middle)
         elif initial != IDENTITY:
             transform = read_transform(initial, grid, "initial_transform")
+        still = AffineTransform.identity(grid.dim)
         sides = {
-            "fixed": self._seen(here, DisplacementField.identity(grid), axis),
-            "moving": self._seen(there, transform.displacement_on(grid), axis),
+            "fixed": self._seen(here, DisplacementField.identity(grid), axis) | _points(here, still, grid, axis),
+            "moving": self._seen(there, transform.displacement_on(grid), axis) | _points(there, transform, grid, axis),
         }
         return {f"{side}_{name}": data for side, tensors in sides.items() for name, data in tensors.items()}
 
@@ -145,6 +150,7 @@ class _Volumes:
     image: Image
     labels: Image | None
     mask: Image | None
+    landmarks: Landmarks | None
 
     @classmethod
     def read(cls, files: ImageFiles) -> _Volumes:
@@ -154,11 +160,25 @@ class _Volumes:
             _upright(read_image(files.image, files.column)),
             None if files.labels is None else _upright(read_labels(files.labels, f"{prefix}labels")),
             None if files.mask is None else _upright(read_image(files.mask, f"{prefix}mask")),
+            None if files.landmarks is None else read_landmarks(files.landmarks, f"{prefix}landmarks"),
         )
 
     @property
     def grid(self) -> Grid:
         return self.image.grid
+
+
+def _points(volumes: _Volumes, seen_through: Transform, grid: Grid, axis: int | None) -> Tensors:
+    """Return the landmarks in voxels of ``grid``, array order, the number of the slice first."""
+    if volumes.landmarks is None:
+        return {}
+    back = invert(seen_through, grid).transform
+    index = grid.to_index(back(volumes.landmarks.points))[:, ::-1]
+    if grid.dim == 2:
+        index = np.insert(index, 0, 0.0, axis=1)
+    elif axis is not None:
+        index = np.insert(np.delete(index, axis, axis=1), 0, index[:, axis], axis=1)
+    return {"landmarks": torch.from_numpy(np.ascontiguousarray(index)).float()}
 
 
 def _upright(image: Image) -> Image:

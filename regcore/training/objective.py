@@ -1,4 +1,7 @@
-"""The loss of a deformable network as a configuration names it: terms on images, labels, fields and penalties."""
+"""The loss of a deformable network as a configuration names it: terms on images, labels, fields and penalties.
+
+Masks say where images are compared; ``resaatt_loss``, overlap and what is asked of the field itself look everywhere.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +76,7 @@ class Objective:
         if loss is None:
             return _penalty(name, prediction.penalties)
         if name in _ON_IMAGES:
-            return loss(warped, batch.fixed, batch.mask)  # type: ignore[no-any-return]
+            return loss(warped, batch.fixed, _counted(batch, displacement))  # type: ignore[no-any-return]
         if name in _ON_FIELDS:
             return loss(displacement)  # type: ignore[no-any-return]
         if name in _ON_BOTH:
@@ -94,6 +97,14 @@ class Objective:
         fixed = one_hot(batch.fixed_labels[:, None], present).to(displacement)
         moving = one_hot(batch.moving_labels[:, None], present).to(displacement)
         return loss(warp(moving, displacement), fixed)  # type: ignore[no-any-return]
+
+
+def _counted(batch: PairBatch, displacement: Tensor) -> Tensor | None:
+    """Return where both images count, the moving one's mask where it ends up; no gradient: a mask is no goal."""
+    if batch.moving_mask is None:
+        return batch.mask
+    warped = warp(batch.moving_mask, displacement.detach(), padding="border")
+    return warped if batch.mask is None else batch.mask * warped
 
 
 def _penalty(name: str, penalties: Mapping[str, Tensor]) -> Tensor:
