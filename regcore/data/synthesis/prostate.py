@@ -12,7 +12,7 @@ from torch import Tensor
 from regcore.data.batch import generator
 from regcore.data.rigid_cases import RigidCase
 from regcore.data.synthesis.noise import chance, choice, uniform
-from regcore.data.synthesis.prostate_anatomy import random_anatomy
+from regcore.data.synthesis.prostate_anatomy import Place, random_anatomy
 from regcore.data.synthesis.prostate_beam import random_probe
 from regcore.data.synthesis.prostate_mri import t2_image
 from regcore.data.synthesis.prostate_shape import Gland, bent, random_gland
@@ -109,7 +109,7 @@ def synthetic_pair(
         random_gland(random) if shapes is None else bent(shapes[choice(len(shapes), random)].to(random.device), random)
     )
     anatomy = random_anatomy(gland, random)
-    wall_mm = uniform(2.0, 8.0, random)  # of the rectum
+    wall_mm = uniform(3.0, 9.0, random)  # of the rectum
     probe = random_probe(wall_mm + 2 * gland.half_mm[1], random)
     before = probe.axis_y - probe.radius - wall_mm - gland.half_mm[1]
     flip = torch.diag(torch.tensor([1.0, 1.0, -1.0 if chance(options.upside_down, random) else 1.0, 1.0])).double()
@@ -119,15 +119,15 @@ def synthetic_pair(
     moving_grid = _grid(options.moving_size, options.moving_spacing, options.oblique_deg, random)
 
     here, there = _lattice(fixed_grid, random.device), _lattice(moving_grid, random.device)
-    patient = _mapped(_inverse(fixed_pose), here)
+    patient = _place(gland, _mapped(_inverse(fixed_pose), here))
     squeeze = random_squeeze(gland.surface(), options.squeeze, random)
-    squeezed = squeeze.back(_mapped(_inverse(moving_pose), there))
+    squeezed = _place(gland, squeeze.back(_mapped(_inverse(moving_pose), there)))
     stones = random_stones(anatomy, random)
     stones = _mapped(moving_pose, squeeze.forth(stones.T.double()).float()).T if len(stones) else stones
     mri = t2_image(anatomy, patient, options.fixed_spacing, random)
     ultrasound = ultrasound_image(anatomy, probe, squeezed, there, stones, random)
 
-    mask = Image((gland.at(patient)[0] < 0).to(torch.uint8).cpu(), fixed_grid, "uint8")
+    mask = _mask(patient, fixed_grid)
     reference = _world(moving_grid) @ moving_pose @ _inverse(fixed_pose) @ rigid_inverse(_world(fixed_grid)[None])[0]
     case = RigidCase(
         f"synthetic{number}",
@@ -137,7 +137,15 @@ def synthetic_pair(
         AffineTransform.from_homogeneous(reference.numpy()),
         surface_points(mask),
     )
-    return SyntheticPair(case, Image((gland.at(squeezed)[0] < 0).to(torch.uint8).cpu(), moving_grid, "uint8"))
+    return SyntheticPair(case, _mask(squeezed, moving_grid))
+
+
+def _place(gland: Gland, points: Tensor) -> Place:
+    return Place(points, gland.at(points))
+
+
+def _mask(place: Place, grid: Grid) -> Image:
+    return Image((place.gland[0] < 0).to(torch.uint8).cpu(), grid, "uint8")
 
 
 def _pose(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,20 +15,24 @@ from regcore.data.synthesis.prostate_shape import Gland
 Triple = tuple[float, float, float]
 
 
-@dataclass(frozen=True)
-class Blob:
+class Blob(NamedTuple):
     """An ellipsoid of some tissue, upright (mm)."""
 
     tissue: str
     middle: Triple
     radii: Triple
 
-    def level(self, points: Tensor) -> Tensor:
-        """Return about the signed distance from its surface, ``(1, *shape)``, at points ``(3, *shape)``."""
-        total = torch.zeros_like(points[:1])
-        for axis, (middle, radius) in enumerate(zip(self.middle, self.radii, strict=True)):
-            total += ((points[axis : axis + 1] - middle) / radius).square()
-        return (total.sqrt() - 1) * min(self.radii)
+
+class Place(NamedTuple):
+    """Where voxels lie in a patient.
+
+    Attributes:
+        points: ``(3, *shape)``, x, y, z in the frame of the gland (mm).
+        gland: its level there, ``(1, *shape)``.
+    """
+
+    points: Tensor
+    gland: Tensor
 
 
 @dataclass(frozen=True)
@@ -54,36 +59,49 @@ class Anatomy:
     push: Tensor
     rim_mm: float
 
-    def parts(self, points: Tensor, *, rectum: bool) -> Iterator[tuple[str, Tensor]]:
-        """Yield tissues and their levels ``(1, *shape)`` at points ``(3, *shape)``, in the order of painting."""
-        gland = self.gland.at(points)
+    def parts(self, place: Place, *, rectum: bool) -> Iterator[tuple[str, Tensor]]:
+        """Yield tissues and their levels ``(1, *shape)``, in the order of painting."""
+        points, gland = place
         # A sling: below and at the sides.
         gap = 0.25 * (points[2:3] + 2).clamp_min(0) + 0.25 * (-points[1:2]).clamp_min(0)
         yield "levator", (gland - 5).abs() - 1.8 + gap
-        waves = torch.sin(torch.einsum("ac,c...->a...", self.pitch, points))
-        bent = points + torch.einsum("ca,a...->c...", self.push, waves)
-        for blob in (*self.around, *(self.rectum if rectum else ())):
-            yield blob.tissue, blob.level(bent)
+        waves = torch.sin(self.pitch @ points.flatten(1))
+        bent = points + (self.push @ waves).view(points.shape)
+        around = (*self.around, *(self.rectum if rectum else ()))
+        yield from zip((blob.tissue for blob in around), levels(around, bent), strict=True)
         yield "capsule", gland - 0.8
         yield "peripheral", gland + 0.6
-        yield "transition", torch.maximum(self.zone.level(points), gland + self.rim_mm)
-        for blob in self.within:
-            yield blob.tissue, torch.maximum(blob.level(points), gland + 0.6)
+        zone, *within = levels((self.zone, *self.within), points)
+        yield "transition", torch.maximum(zone, gland + self.rim_mm)
+        for blob, level in zip(self.within, within, strict=True):
+            yield blob.tissue, torch.maximum(level, gland + 0.6)
 
 
-def paint(anatomy: Anatomy, values: Mapping[str, float], points: Tensor, *, rectum: bool, edge_mm: float) -> Tensor:
-    """Return the value of the tissue at each point, ``(1, *shape)``, with soft borders.
+def levels(blobs: Sequence[Blob], points: Tensor) -> list[Tensor]:
+    """Return about the signed distance from the surface of each ellipsoid, each ``(1, *shape)``, at ``(3, *shape)``."""
+    middle, radii = (torch.tensor([blob[part] for blob in blobs], device=points.device) for part in (1, 2))
+    weight = radii.square().reciprocal()
+    flat = points.flatten(1)
+    # sum ((p - m) / r)^2 of all ellipsoids in one product.
+    terms = torch.cat([weight, -2 * weight * middle], dim=1) @ torch.cat([flat.square(), flat])
+    reach = terms.add_((weight * middle.square()).sum(dim=1, keepdim=True)).clamp_(min=0).sqrt_()
+    reach.sub_(1).mul_(radii.amin(dim=1, keepdim=True))
+    return [row.view(1, *points.shape[1:]) for row in reach]
+
+
+def paint(anatomy: Anatomy, values: Mapping[str, float], place: Place, *, rectum: bool, edge_mm: float) -> Tensor:
+    """Return the value of the tissue at each voxel, ``(1, *shape)``, with soft borders.
 
     Args:
         anatomy: see `Anatomy`.
         values: of each tissue; ``fat`` is what is left.
-        points: ``(3, *shape)`` mm, in the frame of the gland.
+        place: of the voxels.
         rectum: whether it is there.
         edge_mm: width of the borders.
     """
-    image = torch.full_like(points[:1], values["fat"])
-    for tissue, level in anatomy.parts(points, rectum=rectum):
-        image.lerp_(torch.full_like(image, values[tissue]), torch.sigmoid(level / -edge_mm))
+    image = torch.full_like(place.gland, values["fat"])
+    for tissue, level in anatomy.parts(place, rectum=rectum):
+        image.lerp_(image.new_tensor(values[tissue]), torch.sigmoid(level.div(-edge_mm)))
     return image
 
 

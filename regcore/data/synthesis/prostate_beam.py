@@ -83,10 +83,10 @@ def speckle(probe: Probe, slices: int, random: torch.Generator, sharpness: float
         probe: for the lengths of a sample and a ray.
         slices: along the probe.
         random: of the case.
-        sharpness: 1: deviations of 0.6 mm along a ray, 1.6 degrees across, 0.8 slices; 2: half of that.
+        sharpness: 1: deviations of 0.6 mm along a ray, 2.4 degrees across, 0.8 slices; 2: half of that.
     """
     field = torch.randn(1, 2, slices, _RAYS, _SAMPLES, generator=random, device=random.device)
-    across = math.radians(1.6) * (_RAYS - 1) / (2 * probe.opening)
+    across = math.radians(2.4) * (_RAYS - 1) / (2 * probe.opening)
     axial = 0.6 * (_SAMPLES - 1) / probe.depth
     field = gaussian(field, [width / sharpness for width in (0.8, across, axial)])
     return field / (2 * field.var()).sqrt()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from regcore.data.synthesis.intensities import stretched
 from regcore.data.synthesis.noise import chance, smooth_noise, uniform
-from regcore.data.synthesis.prostate_anatomy import Anatomy, paint
+from regcore.data.synthesis.prostate_anatomy import Anatomy, Place, paint
 from regcore.ops.smoothing import gaussian
 
 _GREYS = {
@@ -50,20 +50,20 @@ def random_greys(random: torch.Generator) -> dict[str, float]:
     return greys
 
 
-def t2_image(anatomy: Anatomy, points: Tensor, spacing_mm: tuple[float, ...], random: torch.Generator) -> Tensor:
+def t2_image(anatomy: Anatomy, place: Place, spacing_mm: tuple[float, ...], random: torch.Generator) -> Tensor:
     """Return the MRI ``(1, 1, *shape)``, [0, 1].
 
     Args:
         anatomy: what is seen.
-        points: ``(3, *shape)``, of each voxel in the frame of the gland (mm).
+        place: of the voxels.
         spacing_mm: x, y, z.
         random: of the case.
     """
-    size = points.shape[1:]
-    image = paint(anatomy, random_greys(random), points, rectum=True, edge_mm=0.4)[None]
+    size = place.gland.shape[1:]
+    image = paint(anatomy, random_greys(random), place, rectum=True, edge_mm=0.4)[None]
     coarse, fine = smooth_noise(1, size, 8, random), smooth_noise(1, size, 20, random)
     # Fat and bowel are more uneven than the gland.
-    uneven = 1 + 2 * torch.sigmoid(anatomy.gland.at(points) - 2)
+    uneven = 1 + 2 * torch.sigmoid(place.gland - 2)
     image = image * (uneven * (uniform(0.0, 0.15, random) * coarse + uniform(0.05, 0.2, random) * fine)).exp()
     blur_mm = uniform(0.6, 2.2, random)
     image = gaussian(image, [blur_mm / s for s in reversed(spacing_mm)])

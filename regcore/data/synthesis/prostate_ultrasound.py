@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regcore.data.synthesis.intensities import stretched
 from regcore.data.synthesis.noise import chance, choice, smooth_noise, uniform
-from regcore.data.synthesis.prostate_anatomy import Anatomy, paint
+from regcore.data.synthesis.prostate_anatomy import Anatomy, Place, paint
 from regcore.data.synthesis.prostate_beam import (
     Beam,
     Probe,
@@ -35,6 +36,7 @@ _ECHOES_DB = {
     "urethra": -10.0,
     "lesion": -8.0,
 }
+_BLACK = 0.5 / 255  # what a screen of 8 bits rounds to nothing
 
 
 def random_echoes(random: torch.Generator) -> dict[str, float]:
@@ -46,32 +48,33 @@ def random_echoes(random: torch.Generator) -> dict[str, float]:
 
 
 def ultrasound_image(
-    anatomy: Anatomy, probe: Probe, tissue: Tensor, points: Tensor, stones: Tensor, random: torch.Generator
+    anatomy: Anatomy, probe: Probe, place: Place, points: Tensor, stones: Tensor, random: torch.Generator
 ) -> Tensor:
     """Return the ultrasound ``(1, 1, *shape)``, [0, 1]; 0 where the probe does not look.
 
     Args:
         anatomy: what is seen.
         probe: what looks.
-        tissue: ``(3, *shape)``, of each voxel in the frame of the gland (mm).
+        place: of the voxels in the patient.
         points: ``(3, *shape)``, of each voxel in the frame of the probe (mm).
         stones: ``(S, 3)``, calcifications in the frame of the probe.
         random: of the case.
     """
     at = beam(probe, points)
-    echo = paint(anatomy, random_echoes(random), tissue, rectum=False, edge_mm=0.5)
+    echo = paint(anatomy, random_echoes(random), place, rectum=False, edge_mm=0.5)
     echo += uniform(0, 2.5, random) * smooth_noise(1, points.shape[1:], 8, random)[0]
     echo += speckle_gain(speckle(probe, points.shape[1], random, uniform(0.7, 1.2, random)), probe, at)
     echo += depth_gain(at, uniform(0.0, 0.4, random), uniform(12, 28, random), uniform(7, 16, random))
     for stone in stones:
         echo += stone_gain(at, stone, probe, uniform(0.7, 1.3, random), uniform(8, 20, random))
     if chance(0.6, random):
-        echo += edge_gain(at, anatomy.gland.at(tissue), uniform(2, 12, random))
+        echo += edge_gain(at, place.gland, uniform(2, 12, random))
     echo += coupling_gain(at, probe, random)
     echo += uniform(0, 3, random) * smooth_noise(1, points.shape[1:], 3, random)[0]
     image = compressed(echo, uniform(0.2, 0.5, random), uniform(38, 60, random)) * at.seen
     # Frames are put together and resampled to a volume.
-    return gaussian(image[None], uniform(0.4, 2.2, random))
+    image = stretched(gaussian(image[None], uniform(0.4, 2.2, random)))
+    return torch.where(image < _BLACK, 0.0, image)
 
 
 def depth_gain(at: Beam, attenuation: float, near_db: float, near_mm: float) -> Tensor:
