@@ -31,7 +31,7 @@ def engine_folder() -> Path:
 
 def worker_command() -> list[str]:
     """Return the program that registers."""
-    return [python(), "-m", "regcore", "worker"]
+    return [python(), "-m", "regcore.worker"]
 
 
 def worker_environment() -> dict[str, str]:

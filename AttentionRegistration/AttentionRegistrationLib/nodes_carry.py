@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import slicer
-
 from AttentionRegistrationLib import nodes
 from AttentionRegistrationLib.request import Node
 
@@ -50,7 +48,21 @@ def _between(parent: Node, place: nodes.Matrix, transform: Node) -> Node:
 
 
 def _copy(node: Node) -> Node:
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
-    item = hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
-    logic = slicer.vtkSlicerSubjectHierarchyModuleLogic
-    return hierarchy.GetItemDataNode(logic.CloneSubjectHierarchyItem(hierarchy, item, f"{node.GetName()} registered"))
+    made = _same(node, f"{node.GetName()} registered")
+    for number in range(node.GetNumberOfDisplayNodes()):
+        shown = node.GetNthDisplayNode(number)
+        display = _same(shown, shown.GetName())
+        if shown.GetColorNodeID():
+            display.SetAndObserveColorNodeID(shown.GetColorNodeID())
+        made.AddAndObserveDisplayNodeID(display.GetID())
+    return made
+
+
+def _same(node: Node, name: str) -> Node:
+    """Add a node with the same content and no references to the scene."""
+    scene = node.GetScene()
+    made = scene.CreateNodeByClass(node.GetClassName())
+    made.UnRegister(None)
+    made.CopyContent(node, True)
+    made.SetName(name)
+    return scene.AddNode(made)
