@@ -116,7 +116,12 @@ def test_padding_is_at_the_high_end():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"channels": 0}, "channels must be positive"), ({"orth": "x"}, "code, paper")]
+    ("options", "message"),
+    [
+        ({"channels": 0}, "channels must be positive"),
+        ({"orth": "x"}, "code, paper"),
+        ({"features": "x"}, "image, mind"),
+    ],
 )
 def test_refuses_wrong_options(options, message):
     with pytest.raises(ValueError, match=message):
@@ -137,3 +142,22 @@ def test_half_precision_has_the_gradients_of_full_precision():
     for name, full in found[0].items():
         if "convolution.weight" in name and full.norm() > 0:
             assert torch.nn.functional.cosine_similarity(full.flatten(), found[1][name].flatten(), dim=0) > 0.9, name
+
+
+@torch.no_grad()
+def test_descriptors_do_not_mind_bright_and_dark_changing_places():
+    model = shake(PAN(2, features="mind")).eval()
+    fixed, moving = smooth_pair((32, 16, 16))
+    found, inverted = (model(fixed, image).displacement for image in (moving, 1 - moving))
+    torch.testing.assert_close(inverted, found, atol=1e-3 * float(found.abs().max()), rtol=0)
+    # With the image itself it would be another.
+    plain = shake(PAN(2)).eval()
+    change = plain(fixed, 1 - moving).displacement - plain(fixed, moving).displacement
+    assert change.abs().max() > 1e-2 * found.abs().max()
+
+
+def test_gradients_reach_every_parameter_through_descriptors():
+    model = shake(PAN(2, features="mind")).train()
+    displacement = model(*smooth_pair((48, 32, 32))).displacement
+    (displacement * torch.randn_like(displacement)).sum().backward()
+    assert all(parameter.grad.any() for parameter in model.parameters() if parameter.requires_grad)

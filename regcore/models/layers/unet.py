@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal, get_args
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from regcore.models.layers.convolution import Convolution3d
 
