@@ -25,6 +25,7 @@ from regcore.start import StartKind, bring_together, needs_overlap
 from regcore.steps import SAME_CONTRAST, Found, Report, Work
 from regcore.transform import CompositeTransform, DenseTransform, Transform
 from regcore.warp import warp
+from regcore.watch import asking
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,9 @@ def register(
     work = Work(upright, settings, grid, device)
     found = Found(initial, warnings=(*sentences, *([note] if note else [])))
     for name, title in zip(settings.chain, names, strict=True):
-        with stages.stage(title) as report:
+        with stages.stage(title) as report, asking(stages.asked_to_stop):
             found = step_for(name, found)(found, work, report, stages.asked_to_stop)
-    with stages.stage("outputs") as report:
+    with stages.stage("outputs") as report, asking(stages.asked_to_stop):
         transform = _assemble(found.dense, grid, inputs.fixed.grid, found.linear)
         result = _apply(inputs, transform, initial, settings.inverse, report)
     return replace(

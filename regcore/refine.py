@@ -157,7 +157,7 @@ class _Watch:
         progress: Callable[[float, str], None] | None,
         cancelled: Callable[[], bool] | None,
     ) -> None:
-        self.run = run
+        self.run = run.asking(self.check)
         self._total, self._done = max(1, total), 0
         self._progress, self._cancelled = progress, cancelled
 

@@ -32,7 +32,7 @@ LAYERS = [
         "stages",
         "presets",
     },
-    {"report", "report_pictures", "summary", "outputs"},
+    {"report", "report_pictures", "summary", "outputs", "given"},
     {"explain", "explanation", "explain_pictures", "explain_report"},
     {"sensitivity", "network_grid", "deformable_explanation", "sensitivity_report"},
     {"cohort"},

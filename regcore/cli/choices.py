@@ -7,13 +7,13 @@ from typing import cast
 
 from jsonargparse import Namespace
 
+from regcore.given import check_truth, gather, landmark_start
+from regcore.given import has_rigid as has_rigid
 from regcore.image import Image
 from regcore.io import read_labels, read_transform
 from regcore.landmarks import Landmarks, read_landmarks
-from regcore.preprocess import Inputs, gland_of
+from regcore.preprocess import Inputs
 from regcore.presets import load_preset, with_preset
-from regcore.procrustes import landmark_transform
-from regcore.rigid_step import is_rigid
 from regcore.settings import REFINE, Settings
 from regcore.start import START_KINDS, StartKind
 from regcore.summary import Truth
@@ -43,11 +43,6 @@ def _chain(text: str) -> tuple[str, ...]:
     return tuple(REFINE if name == "refinement" else name for name in names)
 
 
-def has_rigid(settings: Settings) -> bool:
-    """Whether some stage looks at one organ and moves it as a whole."""
-    return any(is_rigid(name) for name in settings.networks)
-
-
 def truth_of(chosen: Namespace, fixed: Image, alone: bool) -> Truth:
     """Read what is known of the pair besides the images; labels of the fixed image ``alone`` may be enough."""
     true = chosen.true_transform
@@ -58,21 +53,14 @@ def truth_of(chosen: Namespace, fixed: Image, alone: bool) -> Truth:
         landmarks_of(chosen.moving_landmarks, fixed, "moving-landmarks") if chosen.moving_landmarks else None,
         None if true is None else read_transform(true, fixed.grid, "true-transform"),
     )
-    _check_truth(truth, fixed.dim, alone)
+    check_truth(truth, fixed.dim, alone)
     return truth
 
 
 def inputs_of(chosen: Namespace, fixed: Image, moving: Image, truth: Truth, settings: Settings) -> Inputs:
     """Gather what is registered, the glands too where a rigid model or start asks for them."""
-    values = _numbers(chosen.gland_labels)
-    organs = {"organ", "labels"} & set(settings.init or ())
-    asked = has_rigid(settings) or truth.transform is not None or organs
-    glands = [
-        gland_of(labels, name, values) if asked and labels is not None else None
-        for name, labels in (("fixed-labels", truth.fixed_labels), ("moving-labels", truth.moving_labels))
-    ]
     masks = _labels(chosen.fixed_mask, "fixed-mask"), _labels(chosen.moving_mask, "moving-mask")
-    return Inputs(fixed, moving, *masks, *glands)
+    return gather((fixed, moving), masks, truth, settings, _numbers(chosen.gland_labels))
 
 
 def initial_of(text: str, fixed: Image, truth: Truth) -> tuple[Transform | None, tuple[StartKind, ...] | None]:
@@ -87,29 +75,11 @@ def initial_of(text: str, fixed: Image, truth: Truth) -> tuple[Transform | None,
     if first in START_KINDS:
         return None, (first, *kinds)
     if first == "landmarks":
-        if truth.fixed_landmarks is None or truth.moving_landmarks is None:
-            raise ValueError("init: landmarks needs --fixed-landmarks and --moving-landmarks")
-        return landmark_transform(truth.fixed_landmarks.points, truth.moving_landmarks.points), kinds or ("none",)
+        return landmark_start(truth), kinds or ("none",)
     if not Path(first).exists():
         words = ", ".join((*START_KINDS, "landmarks"))
         raise ValueError(f"init: expected {words} or a transform file, got {first}")
     return read_transform(first, fixed.grid, "init"), kinds or ("none",)
-
-
-def _check_truth(truth: Truth, dim: int, alone: bool) -> None:
-    """Refuse half of a pair; labels of the fixed image ``alone`` are enough to say where the gland is."""
-    pairs = (
-        ("labels", truth.fixed_labels, truth.moving_labels),
-        ("landmarks", truth.fixed_landmarks, truth.moving_landmarks),
-    )
-    for name, fixed, moving in pairs:
-        if alone and name == "labels" and moving is None:
-            continue
-        if (fixed is None) != (moving is None):
-            raise ValueError(f"{name}: pass them for both images, or for neither")
-    for name, labels in (("fixed-labels", truth.fixed_labels), ("moving-labels", truth.moving_labels)):
-        if labels is not None and labels.dim != dim:
-            raise ValueError(f"{name}: expected a {dim}D label map like the image, got {labels.dim}D")
 
 
 def _numbers(text: str) -> tuple[int, ...]:

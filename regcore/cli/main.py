@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import sys
 from collections.abc import Sequence
 
@@ -12,9 +10,10 @@ from jsonargparse import ArgumentParser
 
 from regcore import __version__
 from regcore.checks import DeviceError
-from regcore.cli import apply, evaluate, explain, models, phantom, register
+from regcore.cli import apply, evaluate, explain, models, phantom, register, worker
 from regcore.io import silence_itk
 from regcore.progress import Cancelled
+from regcore.worker.memory import keep_memory
 
 _COMMANDS = {
     "register": register,
@@ -23,9 +22,8 @@ _COMMANDS = {
     "explain": explain,
     "models": models,
     "phantom": phantom,
+    "worker": worker,
 }
-# Numbers of mallopt(3).
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _BAD_INPUT, _NO_DEVICE, _CANCELLED = 2, 3, 4
 
 
@@ -37,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, command in _COMMANDS.items():
         commands.add_subcommand(name, command.parser(), help=command.HELP)
     chosen = parser.parse_args(arguments)
-    _keep_memory()
+    keep_memory()
     silence_itk()
     try:
         _COMMANDS[chosen.command].run(chosen[chosen.command])
@@ -48,15 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Cancelled, KeyboardInterrupt) as error:
         return _say(str(error) or "cancelled; nothing was written", _CANCELLED)
     return 0
-
-
-def _keep_memory() -> None:
-    """Let glibc keep freed memory: giving volumes back to the kernel and taking them anew costs a fifth of the time."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            allocator = ctypes.CDLL("libc.so.6")
-            allocator.mallopt(_MMAP_THRESHOLD, 1 << 30)
-            allocator.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def _say(sentence: str, code: int) -> int:

@@ -52,12 +52,22 @@ class SlabRunner:
     something else keeps a core, that costs ten times the time of the work itself. See `slab_runner`.
     """
 
-    def __init__(self, pool: ThreadPoolExecutor | None = None) -> None:
-        self._pool = pool
+    def __init__(self, pool: ThreadPoolExecutor | None = None, ask: Callable[[], None] | None = None) -> None:
+        self._pool, self._ask = pool, ask
+
+    def asking(self, ask: Callable[[], None]) -> SlabRunner:
+        """Return one that calls ``ask`` before each slab; what that raises ends the run."""
+        return SlabRunner(self._pool, ask)
 
     def __call__(self, work: Callable[[Slab], _T], parts: Iterable[Slab]) -> list[_T]:
         """Return ``work`` of each slab, in order."""
-        return list(map(work, parts) if self._pool is None else self._pool.map(work, parts))
+
+        def asked(slab: Slab) -> _T:
+            if self._ask is not None:
+                self._ask()
+            return work(slab)
+
+        return list(map(asked, parts) if self._pool is None else self._pool.map(asked, parts))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from regcore.models.base import Network
 from regcore.weights._catalogue import Stored, all_models, find_model, network_of, stored, user_models
 from regcore.weights._folders import check_name, files_of, package_folder, places, user_folder
 from regcore.weights._importing import Imported, import_model, import_stages
+from regcore.weights._kept import forget_models, keep_models, kept
 
 __all__ = [
     "Imported",
@@ -21,9 +22,11 @@ __all__ = [
     "card",
     "check_name",
     "find_model",
+    "forget_models",
     "import_model",
     "import_stages",
     "is_trained",
+    "keep_models",
     "load_file",
     "load_trained",
     "network_of",
@@ -100,7 +103,7 @@ def load_trained(name: str, folder: Path | None = None, dimensions: int | None =
     option = {} if dimensions is None else dimension_option(network, dimensions)
     found = stored(name, folder, dimensions)
     if found is not None:
-        return _loaded(name, found.files)
+        return kept(f"networks of {name}", found.files, lambda: _loaded(name, found.files))
     if folder is not None:
         other = stored(name, folder)
         held = f"weights for {other.description.dimensions}D images" if other else "no such file"

@@ -9,6 +9,7 @@ from regcore.models import ModelInfo, list_models, model_info
 from regcore.models._checkpoint import Description, read_description
 from regcore.models._registry import Kind, is_model_name
 from regcore.weights._folders import Source, files_of, listing, places, user_folder
+from regcore.weights._kept import kept
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def stored(name: str, folder: Path | None = None, dimensions: int | None = None)
         files = files_of(place, name)
         if not files:
             continue
-        said = read_description(files[0])
+        said = _description(files[0])
         if said.recipe.name != network:
             raise ValueError(f"weights {files[0]} hold the network {said.recipe.name}, not {network}; rename the file")
         if dimensions in (None, said.dimensions):
@@ -62,7 +63,7 @@ def network_of(name: str) -> str:
     files = files_of(own, name) if own is not None else ()
     if not files:
         raise ValueError(f"no model is called {name!r}; there are {', '.join(all_models())}")
-    network = read_description(files[0]).recipe.name
+    network = _description(files[0]).recipe.name
     if network not in list_models():
         raise ValueError(
             f"weights {files[0]} hold the network {network!r}, unknown here; update attention-registration"
@@ -115,3 +116,7 @@ def user_models() -> list[str]:
     """Return the names that files in the user's folder have, usable or not."""
     own = user_folder()
     return sorted(listing(own)) if own is not None else []
+
+
+def _description(path: Path) -> Description:
+    return kept("description", (path,), lambda: read_description(path))

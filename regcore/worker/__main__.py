@@ -1,0 +1,14 @@
+"""`python -m regcore.worker`: the worker without the command line's packages, as Slicer starts it."""
+
+from __future__ import annotations
+
+import sys
+
+from regcore.worker.pipes import take_over
+
+if __name__ == "__main__":
+    # Before torch is imported: what libraries print while loading must not be taken for messages.
+    source, sink = take_over()
+    from regcore.worker.server import serve
+
+    sys.exit(serve(source, sink))
