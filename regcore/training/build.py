@@ -28,6 +28,8 @@ def build(config: Config) -> tuple[Task, dict[str, object]]:
         regcore.checks.DeviceError: the device is not there.
     """
     device = choose_device(config.run.device)
+    if config.run.precision == "16" and device.type == "cpu":
+        raise ValueError("run.precision: 16 is for GPUs; choose bf16 or 32 on the CPU")
     name = config.model.name
     if name not in list_models():
         raise ValueError(f"model.name: expected one of {', '.join(list_models())}, got {name}")

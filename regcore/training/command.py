@@ -19,6 +19,7 @@ from regcore.io import silence_itk
 from regcore.training.build import build
 from regcore.training.config import Config, check_config, check_keys
 from regcore.training.dry_run import dry_run
+from regcore.training.launch import launched
 from regcore.training.model_file import MODEL, write_model
 from regcore.training.run import CONFIG, fit, write_text
 
@@ -96,6 +97,7 @@ def _run(chosen: Namespace, config: Config) -> None:
     if chosen.output is None:
         raise ValueError("output: expected a folder for model, checkpoints and logs; pass --output DIR")
     folder = cast(Path, chosen.output)
+    config = launched(config)
     text = _dumped(chosen)
     first = (
         getattr(rank_zero_only, "rank", 0) == 0

@@ -86,15 +86,16 @@ class RunConfig:
         steps: updates of the weights.
         batch: samples per step, process and accumulated part.
         accumulate: parts a step's batch is computed in.
-        precision: ``32``, or ``bf16`` and ``16`` for the layers that stand it.
+        precision: ``32``, or ``bf16`` and, on GPUs alone, ``16`` for the layers that stand it. With ``16`` the loss is
+            scaled, and a step whose gradients overflow is left out; its tests run such steps on the CPU.
         validate_every: steps between looks at the held-out pairs; 0: only at the end.
         checkpoint_every: steps between checkpoints to go on from.
         log_every: steps between lines of the log.
         patience: looks without a better figure after which the run ends; 0: it runs to the last step.
         keep: which weights end up in the model file: the ``best`` by the held-out pairs, or the ``last``.
         device: auto, cpu or cuda.
-        processes: processes per node, one per GPU.
-        nodes: machines.
+        processes: processes per node, one per GPU; torchrun and srun say so themselves, see `regcore.training.launch`.
+        nodes: machines; likewise.
         threads: of the processor, per process; 0: as torch decides.
         pictures: show held-out pairs in TensorBoard.
     """

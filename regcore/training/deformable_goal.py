@@ -77,7 +77,6 @@ class DeformableGoal:
                 rows[f"pair {number}"] = picture_row(batch.fixed[:1], batch.moving[:1], displacement)
         return rows
 
-
     def _figures(self, batch: PairBatch, displacement: Tensor) -> dict[str, float]:
         figures = {"folding_percent": folding_percent(jacobian_determinant(displacement))}
         figures |= _overlap(batch, displacement, self.source.labels)

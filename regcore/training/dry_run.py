@@ -27,7 +27,8 @@ def dry_run(config: Config) -> str:
     task, data = build(config)
     model = task.model.to(device).train()
     seconds, drawing = [], []
-    with torch.autocast(device.type, torch.bfloat16, enabled=config.run.precision != "32"):
+    half = torch.float16 if config.run.precision == "16" else torch.bfloat16
+    with torch.autocast(device.type, half, enabled=config.run.precision != "32"):
         for step in range(2):
             began = time.perf_counter()
             numbers = list(range(step * config.run.batch, (step + 1) * config.run.batch))

@@ -36,6 +36,8 @@ def write_model(task: Task, data: Mapping[str, object], path: Path) -> str:
     known = dict(data)
     spacing, size = known.pop("spacing_mm", None), known.pop("size", None)
     start = known.pop("fine_tune", None)
+    # The rest of the time goes into the network.
+    drawing = round(100 * task.drawing / max(task.training_seconds, 1e-9), 1)
     provenance = Provenance(
         spacing_mm=cast("float | None", spacing),
         size=tuple(cast("list[int]", size)) if size else None,
@@ -48,6 +50,7 @@ def write_model(task: Task, data: Mapping[str, object], path: Path) -> str:
             "optimiser": asdict(config.optimiser),
             "batch": config.run.batch * config.run.accumulate * config.run.processes * config.run.nodes,
             "fine_tune": start or None,
+            "drawing_percent": drawing,
             "torch": torch.__version__,
             "regcore": __version__,
         },
@@ -56,6 +59,6 @@ def write_model(task: Task, data: Mapping[str, object], path: Path) -> str:
         licence=_LICENCE,
     )
     save_model(model, path, provenance=provenance)
-    lines = [f"{name:24}{value:>12.4f}\n" for name, value in figures.items()]
+    lines = [f"{name:24}{value:>12.4f}\n" for name, value in (figures | {"drawing_percent": drawing}).items()]
     where = shlex.quote(str(path))
     return "".join([*lines, f"Model: {path}; to use it: regcore models import {where} --name NAME\n"])

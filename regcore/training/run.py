@@ -147,6 +147,8 @@ def _lightning_speaks_plainly() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning")
+            # A hint on speed that nobody can follow: the gradients of several processes lie otherwise in memory.
+            warnings.filterwarnings("ignore", "Grad strides do not match")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -54,8 +54,9 @@ class Task(pl.LightningModule):
             self.average = AveragedModel(model, multi_avg_fn=decay, use_buffers=True)
             self.average.requires_grad_(False)
         self.figures: dict[str, float] = {}
-        self.drawing = 0.0  # seconds, of ``self.training_seconds``
+        self.drawing = 0.0  # seconds, of ``self.training_seconds``; of this process, since it began
         self.training_seconds = 0.0
+        self._began = 0.0
         self._part, self._at_step = 0, -1
 
     @property
@@ -65,7 +66,6 @@ class Task(pl.LightningModule):
 
     def training_step(self, batch: Tensor, index: int) -> Tensor:
         """Draw the next samples and return their loss."""
-        began = time.perf_counter()
         numbers = self._numbers()
         # Dropout and the like, too, depend on the sample alone.
         torch.manual_seed(generator(self.config.seed, numbers[0]).initial_seed() ^ 1)
@@ -73,8 +73,15 @@ class Task(pl.LightningModule):
         self.log("loss", loss.detach(), prog_bar=True, batch_size=1)
         self.log_dict({f"loss/{name}": value.detach() for name, value in parts.items()}, batch_size=1)
         self.drawing += seconds
-        self.training_seconds += time.perf_counter() - began
         return loss
+
+    def on_train_batch_start(self, batch: Tensor, index: int) -> None:
+        """Start the clock of a step."""
+        self._began = time.perf_counter()
+
+    def on_train_batch_end(self, outputs: Any, batch: Tensor, index: int) -> None:
+        """Stop it; the held-out pairs come later."""
+        self.training_seconds += time.perf_counter() - self._began
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Stop at gradients that would spoil the weights."""

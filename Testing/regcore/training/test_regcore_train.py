@@ -13,8 +13,9 @@ import yaml
 
 from regcore.models import load_model
 from regcore.training.command import main
+from regcore.training.deformable_goal import DeformableGoal
 
-from .runs import TINY, command, equal, weights_of, write_config
+from .runs import TINY, TORCHRUN, command, equal, on_images, weights_of, write_config
 
 
 def run(*words: object) -> int:
@@ -94,13 +95,16 @@ def test_killed_again_and_again_a_run_ends_with_the_same_weights(tmp_path):
     assert not list((tmp_path / "killed" / "checkpoints").glob(".*"))
 
 
-def test_two_processes_make_the_step_of_one_with_the_double_batch(tmp_path):
-    text = TINY.replace(
+@pytest.mark.parametrize("kind", ["shapes", "images"])
+def test_two_processes_make_the_step_of_one_with_the_double_batch(tmp_path, kind):
+    """Started by the command itself, and by torchrun, which says how many there are."""
+    text = (on_images(tmp_path) if kind == "images" else TINY).replace(
         "name: adam, rate: 0.002, schedule: cosine, warm_up: 2, ema: 0.8, clip: 1.0", "name: sgd, rate: 0.1"
     )
     config = write_config(tmp_path, text.replace("steps: 8", "steps: 1"))
     assert run(config, "-o", tmp_path / "one", "-q", "--run.batch", 2) == 0
-    process = command(config, "-o", tmp_path / "two", "-q", "--run.processes", 2)
+    words, launcher = (("--run.processes", 2), ()) if kind == "shapes" else ((), TORCHRUN)
+    process = command(config, "-o", tmp_path / "two", "-q", *words, launcher=launcher)
     said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     one, two = (weights_of(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("one", "two"))
@@ -130,6 +134,23 @@ def test_a_damaged_checkpoint_is_said(finished, tmp_path, capsys):
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:1000])
     assert "last.ckpt is damaged" in refused(capsys, run(config, "-o", tmp_path / "run", "-q", "--resume"))
+
+
+def test_gradients_that_are_not_finite_stop_the_run_before_they_spoil_it(tmp_path, monkeypatch, capsys):
+    whole, calls = DeformableGoal.loss, []
+
+    def break_the_fourth(goal, model, numbers, device):
+        loss, parts, seconds = whole(goal, model, numbers, device)
+        calls.append(numbers)
+        return loss * (float("nan") if len(calls) == 4 else 1.0), parts, seconds
+
+    monkeypatch.setattr(DeformableGoal, "loss", break_the_fourth)
+    config = write_config(tmp_path, TINY.replace("validate_every: 3", "validate_every: 8"))
+    said = refused(capsys, run(config, "-o", tmp_path / "run", "-q"))
+    assert "optimiser.rate: the gradients are no longer finite at step 3; lower the rate" in said
+    kept = weights_of(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert all(value.isfinite().all() for value in kept.values())
+    assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
 def test_a_folder_with_a_run_is_not_written_over(finished, tmp_path, capsys):
