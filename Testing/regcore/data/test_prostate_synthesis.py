@@ -58,6 +58,8 @@ def test_a_case_is_a_function_of_seed_and_number():
     assert same(first, synthetic_case(5, 1))
     assert not same(first, other)
     assert not same(first, synthetic_case(5, 2))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert same(first, synthetic_case(5, 1))
 
 
 def test_a_case_is_as_real_ones_are():

@@ -103,7 +103,14 @@ def synthetic_pair(
     """
     if shapes is not None and not shapes:
         raise ValueError("shapes: expected at least one gland, got none; leave it out for glands from nothing")
-    options = options or ProstateOptions()
+    # Training may ask for cases while the network's products are taken in half precision: coordinates never are.
+    with torch.autocast(torch.device(device).type, enabled=False):
+        return _pair(number, seed, shapes, device, options or ProstateOptions())
+
+
+def _pair(
+    number: int, seed: int, shapes: Sequence[Gland] | None, device: torch.device | str, options: ProstateOptions
+) -> SyntheticPair:
     random = generator(seed ^ _SALT, number, device)
     gland = (
         random_gland(random) if shapes is None else bent(shapes[choice(len(shapes), random)].to(random.device), random)
