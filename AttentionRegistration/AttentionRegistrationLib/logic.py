@@ -267,9 +267,7 @@ class Logic:
         now, limits = time.monotonic(), self._limits
         for role, node in (("fixed", job.request.fixed), ("moving", job.request.moving)):
             if node.GetScene() is None:
-                self._stop(
-                    job, Failure("cancelled", f"The {role} volume was removed, so its registration was stopped.")
-                )
+                self._stop(job, Failure("removed", f"The {role} volume was removed, so the registration was stopped."))
         if job.why is not None:
             return
         if not self._ready and self._client.running and now - max(self._started, job.began) > limits.start:

@@ -103,11 +103,11 @@ def work(message: dict[str, Any], mood: str, inbox: queue.SimpleQueue[dict[str, 
         return
     if mood == "garbage":
         sys.stdout.write('Loading...\n{"type": \n[1, 2]\n\xff\xfe{}\n')
+    text = "a step"
     if mood == "child":
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-        say(type="progress", id=message["id"], fraction=0.1, stage="child", message=str(child.pid))
+        text = str(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid)
     for step in range(400 if mood in ("slow", "deaf", "child") else 2):
-        say(type="progress", id=message["id"], fraction=step / 400, stage="refine", message="step", memory_mb=1.0)
+        say(type="progress", id=message["id"], fraction=step / 400, stage="refine", message=text, memory_mb=1.0)
         time.sleep(0.02 if mood in ("slow", "deaf", "child") else 0)
         while not inbox.empty():
             told = inbox.get()
