@@ -423,10 +423,17 @@ def test_a_run_on_slices_of_two_phases(tmp_path):
 
 def test_a_bad_table_ends_a_run_before_it_begins(cohort, capsys):
     with (cohort / "cohort.csv").open("a") as file:
-        file.write("\ns0,absent.nii.gz,s0_labels.nii.gz,train\ns9,s3.nii.gz,,test\n")
-    assert run(cohort) == 2
+        file.write("\ns0,absent.nii.gz,s0_labels.nii.gz,train\ns9,s3.nii.gz,,test\ns2,s8.nii.gz,,train\n")
+    assert run(cohort, "--data.images.labels", "[4]") == 2
     said = capsys.readouterr().err
     assert len(said.splitlines()) == 1
-    for clause in ("row 6: duplicate id 's0'", "row 6: image: no such file", "row 7: the same image", "row 7: has no"):
+    for clause in (
+        "row 2: labels: unknown label 9 in s0_labels.nii.gz",
+        "row 6: duplicate id 's0', as in row 2",
+        "row 6: image: no such file: absent.nii.gz",
+        "row 7: the same image as in row 5",
+        "row 7: has no labels, but other rows have",
+        "row 8: subject 's2' is in two splits: here in train, in row 4 in validation",
+    ):
         assert clause in said
     assert not (cohort / "run").exists()
