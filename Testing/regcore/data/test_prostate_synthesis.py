@@ -172,11 +172,28 @@ def test_the_pool_bends_the_glands_of_its_cases():
         (lambda: ProstateOptions(moving_size=(4, 40, 40)), "size: expected 16 voxels or more"),
         (lambda: gland_of_mask(egg().with_data(torch.zeros_like(egg().data))), "got an empty one"),
         (lambda: gland_of_mask(egg().with_data(_wide())), "reaches further"),
+        (lambda: gland_of_mask(egg().with_data(_thin())), "not even 10 mm thick"),
     ],
 )
 def test_what_makes_no_prostate_is_refused(make, sentence):
     with pytest.raises(ValueError, match=sentence):
         make()
+
+
+def test_a_gland_cut_off_by_its_volume_is_closed():
+    whole = egg()
+    cut = Image(whole.data[8:], Grid.of((60, 56, 22), whole.grid.spacing, (-30.0, -28.0, -11.6)), "uint8")
+    gland = gland_of_mask(cut)
+    voxel = float(np.prod(cut.grid.spacing))
+    assert float((gland.level < 0).sum()) * 8 == pytest.approx(float(cut.data.sum()) * voxel, rel=0.08)
+    assert float(gland.level[0, 0, 0].min()) > 10  # well away from it, on either side
+    assert float(gland.level[0, 0, -1].min()) > 10
+
+
+def _thin() -> torch.Tensor:
+    mask = torch.zeros(egg().grid.shape, dtype=torch.uint8)
+    mask[14:16, 10:40, 10:40] = 1
+    return mask
 
 
 def _wide() -> torch.Tensor:

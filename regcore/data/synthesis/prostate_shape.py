@@ -16,6 +16,7 @@ from regcore.ops.smoothing import gaussian
 
 STEP_MM = 2.0  # of the lattice that a level function is kept on
 _COUNT = 44  # points per axis: even, so that none lies in the middle
+_LEAST_MM = 5.0  # half of the thinnest gland
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def gland_of_mask(mask: Image) -> Gland:
         mask: 3D, above 0 inside, in canonical order.
 
     Raises:
-        ValueError: it is empty, or larger than a gland can be.
+        ValueError: it is empty, or smaller or larger than a gland can be.
     """
     inside = mask.data > 0
     if not bool(inside.any()):
@@ -79,7 +80,10 @@ def gland_of_mask(mask: Image) -> Gland:
     spacing = torch.tensor(mask.grid.spacing[::-1], dtype=torch.float64)
     offset = (index - middle) * spacing
     most = STEP_MM * (_COUNT / 2 - 4)
-    if float(offset.abs().amax()) > most:
+    reach = offset.abs().amax(dim=0)
+    if float(reach.amin()) < _LEAST_MM:
+        raise ValueError(f"shapes: expected the mask of a prostate, got one not even {2 * _LEAST_MM:.0f} mm thick")
+    if float(reach.amax()) > most:
         raise ValueError(f"shapes: expected the mask of a prostate, got one that reaches further than {most:.0f} mm")
     up = -1.0 if float(offset[:, 0].pow(3).mean()) > 0 else 1.0
     way = torch.tensor([up, 1.0, 1.0], dtype=torch.float64) / spacing
@@ -88,6 +92,7 @@ def gland_of_mask(mask: Image) -> Gland:
     room = F.pad(inside.float(), [1] * 6)
     distance = signed_distance(room, mask.grid.spacing[::-1])[None, None]
     level = sample(distance, where[None] + 1, padding="border").float()
+    # Beyond the volume distances grow on.
     beyond = (where - where.clamp(min=-1).minimum(torch.tensor(inside.shape).view(3, 1, 1, 1))) / way.view(3, 1, 1, 1)
     level += beyond.norm(dim=0).float()
     return _gland(gaussian(level, 0.7)[0, 0])
