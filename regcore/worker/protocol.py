@@ -206,7 +206,7 @@ def _register(identifier: str, content: Mapping[str, Any]) -> Register:
     folder = content.get("folder")
     if not isinstance(folder, str) or "\0" in folder or not Path(folder).is_absolute() or not Path(folder).is_dir():
         raise Refused("folder: there is no such folder; expected the whole path of one.")
-    settings, outputs = content.get("settings") or {}, content.get("outputs") or {}
+    settings, outputs = ({} if content.get(name) is None else content[name] for name in ("settings", "outputs"))
     if not isinstance(settings, dict):
         raise Refused("settings: expected an object.", "protocol")
     optional = ("fixed_mask", "moving_mask", "fixed_labels", "moving_labels")
