@@ -7,13 +7,10 @@ Reference:
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regcore.losses.mind import mind_descriptor
 from regcore.losses.orthogonality import FORMS, Form, orthogonality
 from regcore.models._registry import ModelInfo, register_model
 from regcore.models.base import Prediction, RegistrationModel
@@ -24,12 +21,9 @@ from regcore.models.layers.normalisation import channels_last, instance_norm_lea
 from regcore.models.layers.pooling import halve
 from regcore.models.layers.projection import Projection
 from regcore.models.layers.squeeze_excite import SqueezeExcite
+from regcore.ops.contrast import matched
 from regcore.ops.sampling import warp
 
-Features = Literal["image", "mind"]
-FEATURES: tuple[Features, ...] = get_args(Features)
-
-_DESCRIPTORS = 12  # of MIND-SSC in 3D
 _HEADS = (1, 1, 2, 4, 8)  # per level, finest first
 _HEAD_CHANNELS = 6
 _SLOPE = 0.1
@@ -104,12 +98,11 @@ class PAN(RegistrationModel):
             ``paper`` (summed over the levels with several heads).
         keep_unused: also hold the projections of the flow that the release creates and never uses (3,888
             parameters).
-        features: what the first convolution sees: the ``image``, as published, or its ``mind`` descriptors (MIND-SSC,
-            Heinrich et al., MICCAI 2013), which stay the same when bright and dark change places: for pairs of
-            different contrast.
+        match_contrast: give the moving image the fixed one's contrast first (`regcore.ops.contrast.matched`): for pairs
+            of different contrast, which must lie roughly on each other. Not part of the published network.
 
     Raises:
-        ValueError: ``channels`` is not positive, ``orth`` or ``features`` unknown.
+        ValueError: ``channels`` is not positive or ``orth`` unknown.
     """
 
     def __init__(
@@ -119,20 +112,18 @@ class PAN(RegistrationModel):
         mask_outside: bool = False,
         orth: Form = "code",
         keep_unused: bool = False,
-        features: Features = "image",
+        match_contrast: bool = False,
     ) -> None:
         super().__init__(dimensions=3, size_multiple=16)
         if channels < 1:
             raise ValueError(f"channels must be positive, got {channels}")
         if orth not in FORMS:
             raise ValueError(f"orth must be one of {', '.join(FORMS)}, got {orth!r}")
-        if features not in FEATURES:
-            raise ValueError(f"features must be one of {', '.join(FEATURES)}, got {features!r}")
-        self.features = features
+        self.match_contrast = match_contrast
         self.mask_outside = mask_outside
         self.orth = orth
         widths = [channels * 2**level for level in range(1, len(_HEADS) + 1)]
-        self.stem = nn.Conv3d(1 if features == "image" else _DESCRIPTORS, channels, 3, padding=1)
+        self.stem = nn.Conv3d(1, channels, 3, padding=1)
         self.encoder = nn.ModuleList(
             EncoderLevel(incoming, outgoing)
             for incoming, outgoing in zip([channels, *widths[:-1]], widths, strict=True)
@@ -154,6 +145,8 @@ class PAN(RegistrationModel):
 
         The penalties are ``orthogonality_query`` and ``orthogonality_key``.
         """
+        if self.match_contrast:
+            moving = matched(moving, fixed)
         queries, keys = self._encode(fixed, moving)
         penalties = dict.fromkeys(
             ("orthogonality_query", "orthogonality_key"), fixed.new_zeros((), dtype=torch.float32)
@@ -197,17 +190,8 @@ class PAN(RegistrationModel):
         halves = [mixed.chunk(2) for mixed in both]
         return [half[0] for half in halves], [half[1] for half in halves]
 
-    def _stem(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what every level gets to see besides its features, and the features of the first convolution."""
-        weight, bias = self.stem.weight, self.stem.bias
-        if self.features == "image":
-            return image, F.leaky_relu_(single_channel_convolution(image, weight, bias), _SLOPE)
-        with torch.autocast(image.device.type, enabled=False):
-            described = channels_last(mind_descriptor(image))
-        return described.mean(1, keepdim=True), F.leaky_relu_(F.conv3d(described, weight, bias, padding=1), _SLOPE)
-
     def _encode_images(self, image: Tensor) -> list[Tensor]:
-        image, data = self._stem(image)
+        data = F.leaky_relu_(single_channel_convolution(image, self.stem.weight, self.stem.bias), _SLOPE)
         mixed: list[Tensor] = []
         gate: Tensor | None = None
         for level, projection in zip(self.encoder, self.projections, strict=True):
@@ -235,7 +219,7 @@ def pan(
     mask_outside: bool = False,
     orth: Form = "code",
     keep_unused: bool = False,
-    features: Features = "image",
+    match_contrast: bool = False,
 ) -> PAN:
     """Make PAN; the options are those of `PAN`."""
-    return PAN(channels, mask_outside=mask_outside, orth=orth, keep_unused=keep_unused, features=features)
+    return PAN(channels, mask_outside=mask_outside, orth=orth, keep_unused=keep_unused, match_contrast=match_contrast)

@@ -120,7 +120,7 @@ def test_padding_is_at_the_high_end():
     [
         ({"channels": 0}, "channels must be positive"),
         ({"orth": "x"}, "code, paper"),
-        ({"features": "x"}, "image, mind"),
+        ,
     ],
 )
 def test_refuses_wrong_options(options, message):
@@ -145,20 +145,10 @@ def test_half_precision_has_the_gradients_of_full_precision():
 
 
 @torch.no_grad()
-def test_descriptors_do_not_mind_bright_and_dark_changing_places():
-    model = shake(PAN(2, features="mind")).eval()
+def test_bright_and_dark_may_change_places_where_contrast_is_matched():
+    matching, plain = (shake(PAN(2, match_contrast=match)).eval() for match in (True, False))
     fixed, moving = smooth_pair((32, 16, 16))
-    found, inverted = (model(fixed, image).displacement for image in (moving, 1 - moving))
-    torch.testing.assert_close(inverted, found, atol=1e-3 * float(found.abs().max()), rtol=0)
-    # With the image itself it would be another.
-    plain = shake(PAN(2)).eval()
-    change = plain(fixed, 1 - moving).displacement - plain(fixed, moving).displacement
-    assert change.abs().max() > 1e-2 * found.abs().max()
-
-
-def test_gradients_reach_the_first_convolution_through_descriptors():
-    model = shake(PAN(2, features="mind")).train()
-    displacement = model(*smooth_pair((32, 32, 32))).displacement
-    (displacement * torch.randn_like(displacement)).sum().backward()
-    assert model.stem.weight.shape == (2, 12, 3, 3, 3)
-    assert (model.stem.weight.grad != 0).all()
+    found, inverted = (matching(fixed, image).displacement for image in (moving, 1 - moving))
+    assert (inverted - found).abs().max() < 0.05 * found.abs().max()
+    found, inverted = (plain(fixed, image).displacement for image in (moving, 1 - moving))
+    assert (inverted - found).abs().max() > 0.05 * found.abs().max()
