@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from regcore.worker.pipes import take_over
 
 if __name__ == "__main__":
+    # Threads that wait busily for one another take many times as long once something else, Slicer say, needs a core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Before torch is imported: what libraries print while loading must not be taken for messages.
     source, sink = take_over()
     from regcore.worker.server import serve

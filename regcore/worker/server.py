@@ -94,15 +94,16 @@ class _Server:
             with self._lock:
                 # Free before the answer is out: the next request may follow it at once.
                 self._running = None
-                self._write(answer)
+                self._put(answer)
             del running, answer
 
-    def _answer(self, running: _Running) -> Outgoing:
+    def _answer(self, running: _Running) -> bytes:
+        """Return the line that ends a registration, whatever becomes of it."""
         request = running.request
         try:
-            return self._work(request, running.progress, running.stop.is_set)
+            return encode(self._work(request, running.progress, running.stop.is_set))
         except Refused as refused:
-            return Error(request.id, refused.code, refused.sentence)
+            return encode(Error(request.id, refused.code, refused.sentence))
         except Exception as error:
             code, sentence = _verdict(error)
             answer = Error(request.id, code, _private(sentence, request.folder), _details(error, request.folder))
@@ -111,7 +112,7 @@ class _Server:
             forget_models()
         if answer.code in ("memory", "device", "cancelled"):
             free_memory()
-        return answer
+        return encode(answer)
 
     def _listen(self) -> None:
         for line in lines(self._source):
@@ -163,8 +164,11 @@ class _Server:
             self._write(message)
 
     def _write(self, message: Outgoing) -> None:
+        self._put(encode(message))
+
+    def _put(self, line: bytes) -> None:
         try:
-            write_all(self._sink, encode(message))
+            write_all(self._sink, line)
         except OSError:
             _leave()
 
