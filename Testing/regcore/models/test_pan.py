@@ -120,7 +120,6 @@ def test_padding_is_at_the_high_end():
     [
         ({"channels": 0}, "channels must be positive"),
         ({"orth": "x"}, "code, paper"),
-        ,
     ],
 )
 def test_refuses_wrong_options(options, message):
