@@ -88,13 +88,14 @@ def similarity_choices() -> list[tuple[str, str]]:
     ]
 
 
-def model_choices(models: Iterable[Any]) -> list[tuple[str, str]]:
+def model_choices(models: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
     """Values and titles of the models a worker has named."""
-    named = [
-        (model.name, model.title if model.trained else _("{title} (not trained)").format(title=model.title))
-        for model in models
-    ]
+    named = [(model["name"], _titled(model)) for model in models]
     return [("", _("As the preset says")), ("none", _("None: refinement alone")), *named]
+
+
+def _titled(model: dict[str, Any]) -> str:
+    return str(model["title"]) if model["trained"] else _("{title} (not trained)").format(title=model["title"])
 
 
 def device_choices(devices: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
+import numpy as np
 import slicer
-import vtk
+from numpy.typing import NDArray
 
 from AttentionRegistrationLib.request import Node
 
-_SQUARES = 8  # along the longest side
+_CUBES = 8  # along the longest side
 _GRID_LINES = 20  # along the longest side
 
 
@@ -22,22 +25,26 @@ def set_opacity(opacity: float) -> None:
 
 
 def checkerboard(fixed: Node, warped: Node) -> Node:
-    """Make a volume node with squares of both, which lie on the same grid; the scene is saved without it.
+    """Make a volume node with cubes of both, which lie on the same grid; the scene is saved without it.
 
     The warped volume's grey values are brought into the window of the fixed volume.
     """
     window, level = _window(fixed)
     other_window, other_level = _window(warped)
-    board = vtk.vtkImageCheckerboard()
-    board.SetInputConnection(0, _scaled(fixed, 1.0, 0.0).GetOutputPort())
     scale = window / other_window
-    board.SetInputConnection(1, _scaled(warped, scale, level / scale - other_level).GetOutputPort())
-    sides = [
-        size * space for size, space in zip(warped.GetImageData().GetDimensions(), warped.GetSpacing(), strict=True)
-    ]
-    board.SetNumberOfDivisions(*(max(1, round(_SQUARES * side / max(sides))) for side in sides))
-    board.Update()
-    return _hidden_volume(board.GetOutput(), warped, (window, level))
+    board = slicer.util.arrayFromVolume(fixed).astype(np.float32)
+    other = slicer.util.arrayFromVolume(warped)
+    sides = [size * space for size, space in zip(other.shape, warped.GetSpacing()[::-1], strict=True)]
+    cuts = [np.array_split(np.arange(n), _cubes(side / max(sides))) for n, side in zip(other.shape, sides, strict=True)]
+    for place in itertools.product(*(range(len(parts)) for parts in cuts)):
+        if sum(place) % 2:
+            cube = tuple(slice(part[n][0], part[n][-1] + 1) for part, n in zip(cuts, place, strict=True))
+            board[cube] = (other[cube].astype(np.float32) - other_level) * scale + level
+    return _hidden_volume(board, warped, (window, level))
+
+
+def _cubes(share: float) -> int:
+    return max(1, round(_CUBES * share))
 
 
 def _window(volume: Node) -> tuple[float, float]:
@@ -47,25 +54,15 @@ def _window(volume: Node) -> tuple[float, float]:
     return max(float(display.GetWindow()), 1e-6), float(display.GetLevel())
 
 
-def _scaled(volume: Node, scale: float, shift: float) -> vtk.vtkImageShiftScale:
-    """Return a filter that gives ``(value + shift) * scale``."""
-    scaled = vtk.vtkImageShiftScale()
-    scaled.SetInputData(volume.GetImageData())
-    scaled.SetShift(shift)
-    scaled.SetScale(scale)
-    scaled.SetOutputScalarTypeToFloat()
-    return scaled
-
-
-def _hidden_volume(image: vtk.vtkImageData, like: Node, window: tuple[float, float]) -> Node:
+def _hidden_volume(array: NDArray[np.float32], like: Node, window: tuple[float, float]) -> Node:
     node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
     node.UnRegister(None)
     node.SetName("Checkerboard")
     node.SetHideFromEditors(True)
     node.SetSaveWithScene(False)
     node.CopyOrientation(like)
-    node.SetAndObserveImageData(image)
     slicer.mrmlScene.AddNode(node)
+    slicer.util.updateVolumeFromArray(node, array)
     node.SetAndObserveTransformNodeID(like.GetTransformNodeID())
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()

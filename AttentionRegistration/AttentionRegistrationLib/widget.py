@@ -19,6 +19,17 @@ from AttentionRegistrationLib.review import Review
 from AttentionRegistrationLib.running import Running
 
 POLL_MS = 50
+_NODE_BOXES = (
+    "fixedBox",
+    "movingBox",
+    "transformBox",
+    "fixedMaskBox",
+    "movingMaskBox",
+    "fixedSegmentsBox",
+    "movingSegmentsBox",
+    "fixedPointsBox",
+    "movingPointsBox",
+)
 
 
 class Panel:
@@ -38,8 +49,10 @@ class Panel:
         self._observer: int | None = None
         self._ending = ("", False)
         self._inputs: tuple[Any, ...] = ()
-        self._heard = False
+        self.heard = False
         self._asked: tuple[Any, Any] = (None, None)
+        for name in _NODE_BOXES:
+            _take_keyboard(getattr(ui, name))
         self._menus = Menus(ui, presets)
         self._running = Running(ui)
         self._review = Review(ui, self._on_review_changed)
@@ -164,8 +177,8 @@ class Panel:
 
     def _poll(self) -> None:
         self._logic.poll()
-        if not self._heard and self._logic.hello() is not None:
-            self._heard = True
+        if not self.heard and self._logic.hello() is not None:
+            self.heard = True
             self._menus.hear(self._logic.hello())
             self.update()
 
@@ -190,6 +203,14 @@ class Panel:
             nodes = (result.transform, result.warped, result.jacobian, result.table) if result else (None,) * 4
             with slicer.util.NodeModify(self._parameters.parameterNode):
                 keep_result(self._parameters, *nodes)
+
+
+def _take_keyboard(box: Any) -> None:
+    """Let the letter in a node menu's label lead into it: by itself only the menu inside takes the keyboard."""
+    for child in box.children():
+        if child.inherits("QComboBox"):
+            box.setFocusProxy(child)
+            box.setFocusPolicy(qt.Qt.StrongFocus)
 
 
 def _result_of(parameters: Parameters | None) -> Result | None:

@@ -16,7 +16,7 @@ from PySide6.QtTest import QTest
 PROJECT = Path(__file__).resolve().parents[2]
 MODULE = PROJECT / "AttentionRegistration" / "AttentionRegistration.py"
 SECTIONS = ("initialSection", "regionsSection", "modelSection", "outputsSection", "reviewSection", "logSection")
-_WAIT_S = 60.0
+_WAIT_S = 20.0
 
 
 class Bench:
@@ -51,6 +51,9 @@ class Bench:
         self.widget.enter()
         self.ui = self.widget.ui
         self.window.show()
+        self.window.activateWindow()
+        QTest.qWaitForWindowActive(self.window)
+        self.ui.presetBox.setFocus()
         self.look()
 
     @property

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PySide6.QtTest import QTest
 
 from .bench import Bench, add_ball
 
@@ -153,8 +152,7 @@ def test_leaving_and_coming_back_changes_nothing(panel: Bench, pair: tuple[Any, 
 
 
 def test_the_worker_tells_models_and_devices(panel: Bench) -> None:
-    panel.wait(lambda: panel.widget.logic.engine.hello() is not None)
-    QTest.qWait(100)
+    panel.wait(lambda: panel.widget.panel.heard)
     hello = panel.widget.logic.engine.hello()
     titles = [panel.ui.deviceBox.itemText(index) for index in range(panel.ui.deviceBox.count)]
     assert titles[1:] == [device["title"] for device in hello.devices]

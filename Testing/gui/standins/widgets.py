@@ -109,7 +109,6 @@ class qMRMLNodeComboBox(QT.QWidget):  # noqa: N801
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.box)
-        self.setFocusProxy(self.box)
         self.setSizePolicy(QtWidgets.QSizePolicy.Policy.Expanding, QtWidgets.QSizePolicy.Policy.Fixed)
         self.box.currentIndexChanged.connect(self._chosen)
 
