@@ -308,7 +308,8 @@ class Logic:
         try:
             job.news = _stage(0.0, "preparing", "Copying the volumes")
             copies = yield from nodes_input.copied(job.request, job.inputs)
-            yield from folder.work(lambda: _write(folder.path, copies))
+            size = sum(array.nbytes for array in copies.values())
+            yield from folder.work(lambda: _write(folder.path, copies), size)
             copies.clear()
             if not self._ready:
                 job.news = _stage(0.0, "preparing", "Starting the engine")

@@ -23,32 +23,28 @@ def hierarchy_of(scene: Any) -> Node:
 
 def show_like(volume: Node, model: Node) -> None:
     """Give a volume the colours and the window of another."""
-    own = _display(volume)
     other = model.GetDisplayNode()
     if other is None or not other.IsA("vtkMRMLScalarVolumeDisplayNode"):
+        volume.CreateDefaultDisplayNodes()
         return
-    own.SetAndObserveColorNodeID(other.GetColorNodeID())
+    own = _display(volume, other.GetColorNodeID())
     own.SetInterpolate(other.GetInterpolate())
-    own.SetAutoWindowLevel(False)
     own.SetWindowLevel(other.GetWindow(), other.GetLevel())
     own.SetApplyThreshold(other.GetApplyThreshold())
     if other.GetApplyThreshold():
-        own.SetAutoThreshold(False)
         own.SetThreshold(other.GetLowerThreshold(), other.GetUpperThreshold())
 
 
 def show_jacobian(volume: Node) -> None:
     """Show local volume change: white is none, blue loss, red gain, yellow folding."""
-    display = _display(volume)
-    display.SetAndObserveColorNodeID(_jacobian_colours(volume.GetScene()).GetID())
-    _window(display, *_JACOBIAN_WINDOW)
+    display = _display(volume, _jacobian_colours(volume.GetScene()).GetID())
+    display.SetWindowLevelMinMax(*_JACOBIAN_WINDOW)
 
 
-def show_heat(volume: Node) -> None:
+def show_heat(volume: Node, largest: float) -> None:
     """Show where a model looked, from 0 to the largest value."""
-    display = _display(volume)
-    display.SetAndObserveColorNodeID(_HEAT)
-    _window(display, 0.0, max(volume.GetImageData().GetScalarRange()[1], 1e-6))
+    display = _display(volume, _HEAT)
+    display.SetWindowLevelMinMax(0.0, max(largest, 1e-6))
 
 
 def figures(report: dict[str, Any], labels: dict[int, str]) -> dict[str, list[str]]:
@@ -93,15 +89,17 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def _display(volume: Node) -> Node:
-    if volume.GetDisplayNode() is None:
-        volume.CreateDefaultDisplayNodes()
-    return volume.GetDisplayNode()
-
-
-def _window(display: Node, low: float, high: float) -> None:
+def _display(volume: Node, colours: str) -> Node:
+    """Give a volume a display node that looks for no window of its own: that takes 60 ms of a full-size volume."""
+    scene = volume.GetScene()
+    display = scene.CreateNodeByClass("vtkMRMLScalarVolumeDisplayNode")
+    display.UnRegister(None)
     display.SetAutoWindowLevel(False)
-    display.SetWindowLevelMinMax(low, high)
+    display.SetAutoThreshold(False)
+    scene.AddNode(display)
+    display.SetAndObserveColorNodeID(colours)
+    volume.SetAndObserveDisplayNodeID(display.GetID())
+    return display
 
 
 def _jacobian_colours(scene: Any) -> Node:

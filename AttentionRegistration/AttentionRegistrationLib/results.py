@@ -68,15 +68,16 @@ def add(
         ValueError: the result is not what the protocol promises.
     """
     files = _files(result)
-    headers = yield from folder.work(lambda: {key: _header(folder.path, name) for key, name in files.items()})
+    headers = yield from folder.work(lambda: {key: _header(folder.path, name) for key, name in files.items()}, 0)
     images, arrays = {}, {}
     for key, (shape, dtype, _) in headers.items():
         images[key], arrays[key] = nodes.empty_image(shape, dtype)
         yield MORE
-    yield from folder.work(lambda: _fill(folder.path, files, headers, arrays))
+    size = sum(array.nbytes for array in arrays.values())
+    largest = yield from folder.work(lambda: _fill(folder.path, files, headers, arrays), size)
     made = _Made(request)
     try:
-        outcome = yield from _nodes(made, result, images, fixed, labels)
+        outcome = yield from _nodes(made, result, images, fixed, labels, largest)
     except BaseException:
         made.undo()
         raise
@@ -84,7 +85,12 @@ def add(
 
 
 def _nodes(
-    made: _Made, result: Message, images: dict[str, Any], fixed: Geometry, labels: dict[int, str]
+    made: _Made,
+    result: Message,
+    images: dict[str, Any],
+    fixed: Geometry,
+    labels: dict[int, str],
+    largest: dict[str, float],
 ) -> Generator[bool, None, Outcome]:
     transform = made.transform(result["transform"], images.get("transform"), fixed, "transform")
     yield MORE
@@ -104,8 +110,9 @@ def _nodes(
         yield MORE
     attention = []
     for number, item in enumerate(result.get("attention") or ()):
-        attention.append(made.volume(images[f"attention {number}"], fixed, f"attention {item['name']}"))
-        nodes_display.show_heat(attention[-1])
+        key = f"attention {number}"
+        attention.append(made.volume(images[key], fixed, f"attention {item['name']}"))
+        nodes_display.show_heat(attention[-1], largest[key])
         yield MORE
     report = result["report"]
     table = made.table(nodes_display.figures(report, labels))
@@ -230,8 +237,10 @@ def _header(folder: Path, name: str) -> _Header:
         return shape, dtype, file.tell()
 
 
-def _fill(folder: Path, files: dict[str, str], headers: dict[str, _Header], arrays: dict[str, Array]) -> None:
-    """Read every file straight into VTK's memory."""
+def _fill(
+    folder: Path, files: dict[str, str], headers: dict[str, _Header], arrays: dict[str, Array]
+) -> dict[str, float]:
+    """Read every file straight into VTK's memory; return the largest value of each attention map."""
     for key, name in files.items():
         with (folder / name).open("rb", buffering=0) as file:
             file.seek(headers[key][2])
@@ -243,3 +252,4 @@ def _fill(folder: Path, files: dict[str, str], headers: dict[str, _Header], arra
                 left = left[count:]
         if key in _FIELDS:
             nodes.turn_vectors(arrays[key])
+    return {key: float(array.max()) for key, array in arrays.items() if key.startswith("attention")}

@@ -25,7 +25,8 @@ MORE, WAIT = True, False
 
 _STDERR_LINES = 200
 _FAREWELL_S = 1.0
-_PATIENCE_S = 0.004  # what is small is done by then, and needs no second look
+_SMALL = 16 << 20  # bytes
+_PATIENCE_S = 0.01  # what is small is done by then, and needs no second look
 _PREFIX = "AttentionRegistration-"
 
 
@@ -36,8 +37,8 @@ class PrivateFolder:
         self.path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         self._users: list[threading.Thread] = []
 
-    def work(self, task: Callable[[], T]) -> Generator[bool, None, T]:
-        """Run ``task``, which reads or writes files of the folder, in a thread; yield until it is done."""
+    def work(self, task: Callable[[], T], size: int) -> Generator[bool, None, T]:
+        """Run ``task``, which reads or writes ``size`` bytes in the folder, in a thread; yield until it is done."""
         ended = threading.Event()
         results: list[T] = []
         errors: list[Exception] = []
@@ -50,7 +51,9 @@ class PrivateFolder:
             ended.set()
 
         self._users.append(start_thread(run))
-        while not ended.wait(_PATIENCE_S):
+        # A thread that waits for a busy one may get its core back late, so only for what is small.
+        ended.wait(_PATIENCE_S if size < _SMALL else 0)
+        while not ended.is_set():
             yield WAIT
         if errors:
             raise errors[0]
