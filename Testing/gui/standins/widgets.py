@@ -104,6 +104,7 @@ class qMRMLNodeComboBox(QT.QWidget):  # noqa: N801
         self._settings: dict[str, Any] = {"noneEnabled": False, "noneDisplay": "None"}
         self._scene: slicer.vtkMRMLScene | None = None
         self._node: slicer.vtkMRMLNode | None = None
+        self._requested: str | None = None
         self._tags: list[int] = []
         self.box = QtWidgets.QComboBox()
         layout = QtWidgets.QVBoxLayout(self)
@@ -151,8 +152,9 @@ class qMRMLNodeComboBox(QT.QWidget):  # noqa: N801
         return self._node
 
     def setCurrentNode(self, node: slicer.vtkMRMLNode | None) -> None:  # noqa: N802
-        """Choose a node."""
+        """Choose a node, as soon as it is in the menu: while a scene is loaded it is not."""
         found = self.box.findData(node.GetID()) if node else -1
+        self._requested = node.GetID() if node and found < 0 else None
         self.box.setCurrentIndex(found if found >= 0 else (0 if self.noneEnabled else -1))
 
     def _nodes(self) -> list[slicer.vtkMRMLNode]:
@@ -168,14 +170,16 @@ class qMRMLNodeComboBox(QT.QWidget):  # noqa: N801
 
     def _fill(self) -> None:
         """Rebuild the menu; what was chosen stays chosen if it is still there."""
-        before = self._node.GetID() if self._node and self._node.GetScene() else None
+        before = self._requested or (self._node.GetID() if self._node and self._node.GetScene() else None)
         self.box.blockSignals(True)
         self.box.clear()
         if self.noneEnabled:
             self.box.addItem(self.noneDisplay, None)
         for node in self._nodes():
             self.box.addItem(node.GetName(), node.GetID())
-        self.box.setCurrentIndex(max(self.box.findData(before) if before else 0, 0) if self.box.count() else -1)
+        found = self.box.findData(before) if before else -1
+        self._requested = None if found >= 0 else self._requested
+        self.box.setCurrentIndex(max(found, 0) if self.box.count() else -1)
         self.box.blockSignals(False)
         self._chosen()
 
