@@ -83,7 +83,7 @@ def _step(
         if inputs.fixed_gland is None or inputs.moving_gland is None:
             raise ValueError("init: labels needs --fixed-labels and --moving-labels with the gland as label 1")
         known = start if isinstance(start, AffineTransform) else None
-        aligned = align_glands(inputs.fixed_gland, inputs.moving_gland, start=known)
+        aligned = align_glands(inputs.fixed_gland, inputs.moving_gland, start=known, cancelled=cancelled)
         return aligned.transform, aligned.warnings
     found = initial_transform(
         inputs.fixed,

@@ -7,7 +7,7 @@ from regcore.checks import DeviceError, choose_device
 from regcore.grid import Grid
 from regcore.image import Image, Reorientation
 from regcore.io import to_sitk, transform_to_sitk
-from regcore.pipeline import register
+from regcore.pipeline import _determinant, register
 from regcore.preprocess import Inputs, registration_grid
 from regcore.progress import Cancelled
 from regcore.settings import Settings
@@ -249,3 +249,10 @@ def test_devices():
     if not torch.cuda.is_available():
         with pytest.raises(DeviceError):
             choose_device("cuda")
+
+
+@pytest.mark.parametrize("size", [(70, 60, 50), (700, 300), (6, 5, 8000)])
+def test_the_jacobian_in_slabs_is_that_of_the_whole_field(smooth_field, size):
+    turned = OBLIQUE if len(size) == 3 else None
+    field = smooth_field(Grid.of(size, [1.0, 1.5, 2.0][: len(size)], direction=turned), 5.0)
+    assert torch.equal(_determinant(field), field.jacobian_determinant())

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from regcore import __version__
+from regcore.models import model_info
 from regcore.presets import list_presets, load_preset
 from regcore.weights import all_models, card, find_model, is_trained, stand_in
 from regcore.worker.protocol import Hello
@@ -63,15 +64,19 @@ def _models() -> list[dict[str, object]]:
 
 
 def _model(name: str) -> dict[str, object]:
-    info = find_model(name)
-    trained = any(is_trained(name, dimensions) for dimensions in info.dimensions)
+    """Return what is known of a model; of one whose files cannot be used, why."""
+    try:
+        info, text = find_model(name), card(stand_in(name) or name)
+        trained = any(is_trained(name, dimensions) for dimensions in info.dimensions)
+    except ValueError as error:
+        info, text, trained = model_info(name), f"It cannot be used: {error}", False
     return {
         "name": name,
         "title": f"{name} ({_source(info.paper)})",
         "kind": info.kind,
         "dimensions": list(info.dimensions),
         "trained": trained,
-        "card": card(stand_in(name) or name) or f"{info.paper}. Nobody has trained it here yet.",
+        "card": text or f"{info.paper}. Nobody has trained it here yet.",
     }
 
 

@@ -30,7 +30,7 @@ from regcore.weights import forget_models, load_trained
 from regcore.worker.choices import Choices
 from regcore.worker.memory import free_memory
 from regcore.worker.protocol import Register, Result
-from regcore.worker.volumes import Results, read_image, read_labels
+from regcore.worker.volumes import Results, read_image, read_labels, read_mask
 
 # Where each part ends, of the whole.
 _READ, _REGISTERED, _REPORTED = 0.04, 0.88, 0.96
@@ -55,7 +55,7 @@ def run(request: Register, progress: Progress, cancelled: CancelCheck) -> Result
         Cancelled: ``cancelled`` returned true.
         MemoryError: and other errors of the machine, as they come.
     """
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
     way = _Way(progress, cancelled)
     task = _Task.of(request, lambda: way.report(0.0, "reading"))
     way.report(_READ, "registration")
@@ -65,7 +65,7 @@ def run(request: Register, progress: Progress, cancelled: CancelCheck) -> Result
         summary = summarise(result, task.inputs, task.settings, task.truth)
         maps, sentences = _attention(task, result) if request.outputs.attention else ({}, ())
     notes = [*task.notes, *result.warnings, *sentences]
-    summary["warnings"] = notes
+    summary |= {"warnings": notes, "cpu_seconds": round(time.process_time() - cpu_began, 3)}
     files = Results(request.folder, lambda: way.report(_REPORTED, "writing"))
     return Result(
         id=request.id,
@@ -120,7 +120,8 @@ class _Task:
         for name in ("fixed_mask", "moving_mask", "fixed_labels", "moving_labels"):
             check()
             volume = getattr(request, name)
-            found[name] = None if volume is None else read_labels(request.folder, volume, name.replace("_", "-"))
+            read = read_mask if name.endswith("mask") else read_labels
+            found[name] = None if volume is None else read(request.folder, volume, name.replace("_", "-"))
         truth = Truth(
             found["fixed_labels"],
             found["moving_labels"],

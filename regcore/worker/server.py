@@ -43,6 +43,8 @@ Job = Callable[[Register, Progress, CancelCheck], Result]
 _TICK_S = 0.1
 _QUIET_TICKS = 4  # after so many, progress is told again though nothing has changed
 
+_MUCH_MB = 1500  # what is kept for the next registration, so that it starts at once
+
 _NO_MEMORY = "There is too little memory for these volumes: crop them or make their voxels larger."
 _GPU_FAILED = "The GPU failed: choose the CPU, or start again."
 
@@ -96,6 +98,8 @@ class _Server:
                 self._running = None
                 self._put(answer)
             del running, answer
+            if (used_mb() or 0) > _MUCH_MB:
+                free_memory()
 
     def _answer(self, running: _Running) -> bytes:
         """Return the line that ends a registration, whatever becomes of it."""

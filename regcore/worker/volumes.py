@@ -50,7 +50,7 @@ def read_image(folder: Path, volume: Volume, name: str) -> Image:
 
 
 def read_labels(folder: Path, volume: Volume, name: str) -> Image:
-    """Read a label map or mask; see `read_image`.
+    """Read a label map; see `read_image`.
 
     Raises:
         Refused: also for labels that are no whole numbers.
@@ -62,6 +62,12 @@ def read_labels(folder: Path, volume: Volume, name: str) -> Image:
             raise Refused(f"{name}: expected whole numbers, found fractions; pass a label map.")
         image = image.with_data(whole, "int32")
     return image.with_data(image.data.to(torch.int64))
+
+
+def read_mask(folder: Path, volume: Volume, name: str) -> Image:
+    """Read a mask, 1 where the volume is above 0; see `read_image`."""
+    image = read_image(folder, volume, name)
+    return image.with_data((image.data > 0).to(torch.uint8), "uint8")
 
 
 class Results:

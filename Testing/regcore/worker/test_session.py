@@ -21,6 +21,7 @@ from regcore.preprocess import Inputs
 from regcore.settings import Settings
 from regcore.summary import Truth, summarise
 from regcore.transform import AffineTransform
+from regcore.worker.devices import hello
 
 from ..organ_cases import organ_case
 from .process import Worker, request
@@ -411,6 +412,23 @@ def test_requests_that_make_no_sense_are_refused(worker, odd_folder, change):
 def test_a_device_that_is_not_there(worker, odd_folder):
     good = {"array": "good.npy", **GEOMETRY}
     assert "cpu" in refused(worker, request(odd_folder, {"device": "cuda:7"}, fixed=good, moving=good), "device")
+
+
+def test_a_mask_may_be_any_volume(worker, pair, tmp_path):
+    mask = pair[0].with_data((pair[0].data > 30).float() * 0.5)
+    message = request(tmp_path, QUICK, fixed=pair[0], moving=pair[1], fixed_mask=mask)
+    found = array(tmp_path, done(worker, message)["transform"]["field"])
+    wanted = register(Inputs(*pair, fixed_mask=mask), Settings(init=("rigid",), refine=12)).field
+    np.testing.assert_array_equal(found, wanted.data.movedim(0, -1).numpy())
+
+
+def test_the_worker_starts_with_a_damaged_model_too(monkeypatch, tmp_path):
+    (tmp_path / "pan.safetensors").write_bytes(b"no weights")
+    monkeypatch.setenv("REGCORE_MODELS", str(tmp_path))
+    models = {str(model["name"]): model for model in hello().models}
+    assert models["pan"]["trained"] is False
+    assert "cannot be used" in str(models["pan"]["card"])
+    assert models["attention-reg-small"]["trained"] is True
 
 
 def test_two_dimensions(worker, tmp_path):
