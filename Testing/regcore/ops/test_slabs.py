@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 
@@ -25,3 +27,23 @@ def test_runner_keeps_order_and_torchs_threads():
         assert torch.get_num_threads() == before
         assert run(lambda part: part.rows.start, parts) == SlabRunner()(lambda part: part.rows.start, parts)
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_runner_that_asks_ends_the_run_between_slabs(threads):
+    questions, worked = itertools.count(), []
+
+    def ask():
+        if next(questions) >= 3:
+            raise KeyboardInterrupt
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with slab_runner(torch.device("cpu")) as run:
+            assert run.asking(lambda: None)(lambda slab: slab.rows.start, slabs((8, 1), voxels=2)) == [0, 2, 4, 6]
+            with pytest.raises(KeyboardInterrupt):
+                run.asking(ask)(worked.append, slabs((40, 1), voxels=1))
+    finally:
+        torch.set_num_threads(before)
+    assert len(worked) == 3
