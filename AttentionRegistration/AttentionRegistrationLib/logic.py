@@ -315,18 +315,16 @@ class Logic:
                 job.news = _stage(0.0, "preparing", "Starting the engine")
             while not self._ready:
                 yield WAIT
-            volumes = {role: place.message(f"{role}.npy") for role, (_, place) in job.inputs.volumes.items()}
-            points = job.inputs.points
+            volumes, points = job.inputs.messages(), job.inputs.points
             job.sent = job.heard = job.pinged = time.monotonic()
-            self._client.send(message(job.identifier, str(folder.path), job.request, dict(volumes), points))
+            self._client.send(message(job.identifier, str(folder.path), job.request, volumes, dict(points)))
             while job.answer is None:
                 yield WAIT
             if job.answer["type"] == "error":
                 raise _Stopped(refusal(job.answer))
             job.news = _stage(1.0, "finishing", "Adding the results to the scene")
             job.answer["notes"] = [*job.inputs.notes, *(job.answer.get("notes") or ())]
-            made = results.add(job.answer, folder, job.request, job.inputs.fixed, job.inputs.labels)
-            return (yield from made)
+            return (yield from results.add(job.answer, folder, job.request, job.inputs))
         finally:
             folder.remove()
 

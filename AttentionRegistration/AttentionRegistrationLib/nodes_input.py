@@ -9,6 +9,7 @@ import numpy as np
 
 from AttentionRegistrationLib import nodes
 from AttentionRegistrationLib.nodes import Array, Geometry
+from AttentionRegistrationLib.nodes_plane import Plane
 from AttentionRegistrationLib.request import Node, Request
 from AttentionRegistrationLib.worker_client import MORE
 
@@ -21,21 +22,32 @@ class Inputs:
     """What is sent to the worker.
 
     Attributes:
-        volumes: voxels (not copied) and place by role.
-        points: landmarks and ``start`` by role (LPS mm).
+        volumes: voxels (not copied), ``(k, j, i)`` or ``(j, i)`` of a slice, and place by role.
+        points: landmarks and ``start`` by role (LPS mm, or within the plane).
         labels: names of the labels, where segments had names.
         notes: sentences for the user.
+        plane: of two single slices; None: two volumes.
     """
 
     volumes: dict[str, tuple[Array, Geometry]]
-    points: dict[str, object] = field(default_factory=dict)
+    points: dict[str, list[list[float]]] = field(default_factory=dict)
     labels: dict[int, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    plane: Plane | None = None
 
-    @property
-    def fixed(self) -> Geometry:
-        """Where the results will lie."""
-        return self.volumes["fixed"][1]
+    def place(self, role: str) -> Geometry:
+        """Return where a volume lies."""
+        return self.volumes[role][1]
+
+    def messages(self) -> dict[str, object]:
+        """Return what the worker is told of the volumes by role.
+
+        Raises:
+            ValueError: a mask or label map is no slice where the volumes are.
+        """
+        if self.plane is None:
+            return {role: place.message(f"{role}.npy") for role, (_, place) in self.volumes.items()}
+        return {role: self.plane.message(place, f"{role}.npy", role) for role, (_, place) in self.volumes.items()}
 
 
 def read(request: Request) -> Inputs:
@@ -58,7 +70,14 @@ def read(request: Request) -> Inputs:
         if getattr(request, role) is not None:
             volumes[role] = _labels(getattr(request, role), names, role)
     points, notes = _points(request)
-    return Inputs(volumes, points, {value: name for name, value in names.items()}, notes)
+    labels = {value: name for name, value in names.items()}
+    plane = Plane.of(volumes["fixed"][1], volumes["moving"][1])
+    if plane is None:
+        return Inputs(volumes, points, labels, notes)
+    points = {role: (plane.start if role == "start" else plane.points)(values) for role, values in points.items()}
+    inputs = Inputs({role: (array[0], place) for role, (array, place) in volumes.items()}, points, labels, notes, plane)
+    inputs.messages()
+    return inputs
 
 
 def copied(request: Request, inputs: Inputs) -> Generator[bool, None, dict[str, Array]]:
@@ -110,8 +129,8 @@ def _labels(node: Node, names: dict[str, int], role: str) -> tuple[Array, Geomet
     return nodes.read_segments(node, values, role)
 
 
-def _points(request: Request) -> tuple[dict[str, object], tuple[str, ...]]:
-    points: dict[str, object] = {}
+def _points(request: Request) -> tuple[dict[str, list[list[float]]], tuple[str, ...]]:
+    points: dict[str, list[list[float]]] = {}
     if (request.fixed_landmarks is None) != (request.moving_landmarks is None):
         raise ValueError("landmarks: choose them for both volumes, or for neither.")
     if request.fixed_landmarks is not None:

@@ -13,6 +13,8 @@ import vtk
 
 from AttentionRegistrationLib import nodes, nodes_display
 from AttentionRegistrationLib.nodes import Array, Geometry
+from AttentionRegistrationLib.nodes_input import Inputs
+from AttentionRegistrationLib.nodes_plane import Plane
 from AttentionRegistrationLib.request import Node, Request
 from AttentionRegistrationLib.worker_client import MORE, Message, PrivateFolder
 
@@ -52,17 +54,14 @@ class Outcome:
     device: str
 
 
-def add(
-    result: Message, folder: PrivateFolder, request: Request, fixed: Geometry, labels: dict[int, str]
-) -> Generator[bool, None, Outcome]:
+def add(result: Message, folder: PrivateFolder, request: Request, inputs: Inputs) -> Generator[bool, None, Outcome]:
     """Add the nodes of a result to the scene of the fixed volume; yield often. Leave none when it ends early.
 
     Args:
         result: the worker's message.
         folder: where its arrays are.
         request: what was asked.
-        fixed: grid of the fixed volume when the registration began.
-        labels: names of the labels.
+        inputs: what the nodes held when the registration began.
 
     Raises:
         ValueError: the result is not what the protocol promises.
@@ -71,13 +70,13 @@ def add(
     headers = yield from folder.work(lambda: {key: _header(folder.path, name) for key, name in files.items()}, 0)
     images, arrays = {}, {}
     for key, (shape, dtype, _) in headers.items():
-        images[key], arrays[key] = nodes.empty_image(shape, dtype)
+        images[key], arrays[key] = nodes.empty_image(_in_space(shape, key, inputs), dtype)
         yield MORE
     size = sum(array.nbytes for array in arrays.values())
-    largest = yield from folder.work(lambda: _fill(folder.path, files, headers, arrays), size)
+    largest = yield from folder.work(lambda: _fill(folder.path, files, headers, arrays, inputs), size)
     made = _Made(request)
     try:
-        outcome = yield from _nodes(made, result, images, fixed, labels, largest)
+        outcome = yield from _nodes(made, result, images, inputs, largest)
     except BaseException:
         made.undo()
         raise
@@ -88,15 +87,15 @@ def _nodes(
     made: _Made,
     result: Message,
     images: dict[str, Any],
-    fixed: Geometry,
-    labels: dict[int, str],
+    inputs: Inputs,
     largest: dict[str, float],
 ) -> Generator[bool, None, Outcome]:
-    transform = made.transform(result["transform"], images.get("transform"), fixed, "transform")
+    fixed = inputs.place("fixed")
+    transform = made.transform(result["transform"], images.get("transform"), inputs, "transform")
     yield MORE
     inverse = None
     if result.get("inverse"):
-        inverse = made.transform(result["inverse"], images.get("inverse"), fixed, "inverse")
+        inverse = made.transform(result["inverse"], images.get("inverse"), inputs, "inverse")
         yield MORE
     warped = made.volume(images["warped"], fixed, "warped")
     yield MORE
@@ -115,7 +114,7 @@ def _nodes(
         nodes_display.show_heat(attention[-1], largest[key])
         yield MORE
     report = result["report"]
-    table = made.table(nodes_display.figures(report, labels))
+    table = made.table(nodes_display.figures(report, inputs.labels))
     record = made.text(json.dumps(report, indent=1))
     notes = tuple(result.get("notes") or ())
     seconds, device = float(result.get("seconds") or 0), str(result.get("device") or "")
@@ -148,16 +147,14 @@ class _Made:
         self.folder: int = self._hierarchy.CreateFolderItem(above, self._name)
         self._nodes: list[Node] = []
 
-    def transform(self, told: Message, image: Any, fixed: Geometry, what: str) -> Node:
+    def transform(self, told: Message, image: Any, inputs: Inputs, what: str) -> Node:
+        back, plane = what == "inverse", inputs.plane
+        to, start = (self.request.moving, self.request.fixed) if back else (self.request.fixed, self.request.moving)
         if told.get("linear") is not None:
-            node = nodes.linear_transform(told["linear"])
+            rows = told["linear"]
+            node = nodes.linear_transform(rows if plane is None else _way(plane, what).lift_rows(rows))
         else:
-            # The inverse has a grid of its own; the transform has the fixed volume's.
-            own = Geometry.of_message(told["field"], nodes.voxels_of(image).shape) if what == "inverse" else fixed
-            node = nodes.grid_transform(image, own)
-        to, start = self.request.fixed, self.request.moving
-        if what == "inverse":
-            to, start = start, to
+            node = nodes.grid_transform(image, _grid_of(told["field"], image, inputs, what))
         self._add(node, what)
         node.SetNodeReferenceID(node.GetFixedNodeReferenceRole(), to.GetID())
         node.SetNodeReferenceID(node.GetMovingNodeReferenceRole(), start.GetID())
@@ -211,6 +208,25 @@ def vtk_node(name: str, scene: Any) -> Node:
     return node
 
 
+def _way(plane: Plane, what: str) -> Plane:
+    return plane.back if what == "inverse" else plane
+
+
+def _grid_of(field: Message, image: Any, inputs: Inputs, what: str) -> Geometry:
+    """Return where a field lies: the transform's on the fixed grid, the inverse's where the worker says."""
+    if what == "transform":
+        return inputs.place("fixed")
+    if inputs.plane is not None:
+        return inputs.place("moving")
+    return Geometry.of_message(field, nodes.voxels_of(image).shape)
+
+
+def _in_space(shape: tuple[int, ...], key: str, inputs: Inputs) -> tuple[int, ...]:
+    if inputs.plane is None:
+        return shape
+    return (1, *shape[:2], 3) if key in _FIELDS else (1, *shape)
+
+
 _Header = tuple[tuple[int, ...], np.dtype[Any], int]
 
 
@@ -232,24 +248,33 @@ def _header(folder: Path, name: str) -> _Header:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(file)
-        if fortran or dtype.hasobject or len(shape) < 3:
+        if fortran or dtype.hasobject or len(shape) < 2:
             raise ValueError(f"the worker wrote {name} in another form than agreed")
         return shape, dtype, file.tell()
 
 
 def _fill(
-    folder: Path, files: dict[str, str], headers: dict[str, _Header], arrays: dict[str, Array]
+    folder: Path, files: dict[str, str], headers: dict[str, _Header], arrays: dict[str, Array], inputs: Inputs
 ) -> dict[str, float]:
-    """Read every file straight into VTK's memory; return the largest value of each attention map."""
+    """Read every file into VTK's memory; return the largest value of each attention map."""
     for key, name in files.items():
-        with (folder / name).open("rb", buffering=0) as file:
-            file.seek(headers[key][2])
-            left = arrays[key].reshape(-1).view(np.uint8).data
-            while left:
-                count = file.readinto(left)
-                if not count:
-                    raise ValueError(f"the worker wrote half of {name}")
-                left = left[count:]
+        if inputs.plane is None:
+            _read_into(folder / name, headers[key][2], arrays[key])
+        else:
+            flat = np.load(folder / name, allow_pickle=False)
+            arrays[key][...] = _way(inputs.plane, key).lift_field(flat) if key in _FIELDS else flat[None]
         if key in _FIELDS:
             nodes.turn_vectors(arrays[key])
     return {key: float(array.max()) for key, array in arrays.items() if key.startswith("attention")}
+
+
+def _read_into(path: Path, start: int, array: Array) -> None:
+    """Read a file from byte ``start`` straight into an array."""
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        left = array.reshape(-1).view(np.uint8).data
+        while left:
+            count = file.readinto(left)
+            if not count:
+                raise ValueError(f"the worker wrote half of {path.name}")
+            left = left[count:]

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 LINEAR = [[1.0, 0.0, 0.0, 3.0], [0.0, 0.8, -0.6, -2.0], [0.0, 0.6, 0.8, 5.0], [0.0, 0.0, 0.0, 1.0]]
+FLAT = [[0.8, -0.6, 3.0], [0.6, 0.8, -2.0], [0.0, 0.0, 1.0]]
 CURVED = 3.0, 90.0  # mm: largest displacement along x, and its wavelength
 
 
@@ -29,8 +30,8 @@ def say(**message: object) -> None:
 
 
 def points_of(volume: dict[str, Any], shape: tuple[int, ...]) -> np.ndarray:
-    """The voxels' positions ``(k, j, i, 3)``, LPS mm."""
-    axes = np.reshape(volume["direction"], (3, 3)) * volume["spacing"]
+    """The voxels' positions ``(k, j, i, 3)``, LPS mm, or ``(j, i, 2)`` within a plane."""
+    axes = np.reshape(volume["direction"], (len(shape), len(shape))) * volume["spacing"]
     index = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij")[::-1], axis=-1)
     return index @ axes.T + volume["origin"]
 
@@ -38,8 +39,11 @@ def points_of(volume: dict[str, Any], shape: tuple[int, ...]) -> np.ndarray:
 def displacement(points: np.ndarray) -> np.ndarray:
     """Where fixed points go, minus where they are: each axis otherwise, so that no sign or order can be mistaken."""
     size, wavelength = CURVED
-    x, y, z = np.moveaxis(points, -1, 0)
     turn = 2 * np.pi / wavelength
+    if points.shape[-1] == 2:
+        x, y = np.moveaxis(points, -1, 0)
+        return np.stack([4 + size * np.sin(turn * y), -2 + 0.05 * x], axis=-1)
+    x, y, z = np.moveaxis(points, -1, 0)
     return np.stack([4 + size * np.sin(turn * z), -2 + 0.5 * np.cos(turn * x), 1 + 0.05 * y - 0.02 * x], axis=-1)
 
 
@@ -55,7 +59,7 @@ def register(message: dict[str, Any], mood: str) -> None:
     outputs = message["outputs"]
     transform: dict[str, Any] = {"linear": None, "field": save(folder, "field", field)}
     if mood == "linear":
-        transform = {"linear": LINEAR, "field": None}
+        transform = {"linear": LINEAR if image.ndim == 3 else FLAT, "field": None}
     if mood == "half":
         file = folder / "field.npy"
         file.write_bytes(file.read_bytes()[:1000])

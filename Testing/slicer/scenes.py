@@ -47,6 +47,32 @@ def world_of(volume: Any) -> np.ndarray:
     return np.asarray(slicer.util.arrayFromVTKMatrix(above) @ slicer.util.arrayFromVTKMatrix(own))
 
 
+def from_world(transform: Any, point: np.ndarray) -> np.ndarray:
+    """Where MRML says that a fixed point (LPS) comes from, of what is under the transform (LPS)."""
+    return moved(under(transform).TransformPointFromWorld, point)
+
+
+def to_world(transform: Any, point: np.ndarray) -> np.ndarray:
+    """Where MRML shows a moving point (LPS) that is under the transform (LPS)."""
+    return moved(under(transform).TransformPointToWorld, point)
+
+
+def under(transform: Any) -> Any:
+    """A node under the transform, and nothing else."""
+    name = f"under {transform.GetID()}"
+    scene = transform.GetScene()
+    node = scene.GetFirstNodeByName(name) or scene.AddNewNodeByClass("vtkMRMLModelNode", name)
+    node.SetAndObserveTransformNodeID(transform.GetID())
+    return node
+
+
+def moved(way: Any, point: np.ndarray) -> np.ndarray:
+    """Send a point (LPS) a way that is told in RAS."""
+    result = [0.0, 0.0, 0.0]
+    way([-point[0], -point[1], point[2]], result)
+    return np.array([-result[0], -result[1], result[2]])
+
+
 class Heard:
     """A listener that remembers."""
 

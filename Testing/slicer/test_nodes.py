@@ -19,19 +19,18 @@ from AttentionRegistrationLib.request import Request
 from regcore.grid import Grid
 
 from .fake_worker import LINEAR, displacement
-from .scenes import EVERYTHING, add_volume, finish, ras_matrix, world_of
+from .scenes import EVERYTHING, add_volume, finish, from_world, ras_matrix, to_world, world_of
 
 SOLID = ["plain", "flipped", "permuted", "rotated", "mirrored"]
 TURN = vtk.vtkTransform()
 TURN.RotateWXYZ(35, 1, -2, 0.5)
 TURN.Translate(12, -30, 7)
 PARENT = nodes.from_vtk(TURN.GetMatrix())
-SLICE = Grid.of((30, 24, 1), (1.2, 1.5, 4.0), (-20, 10, 100), np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]]))
 
 
-@pytest.fixture(params=[*SOLID, "one slice"])
+@pytest.fixture(params=SOLID)
 def grid(request: pytest.FixtureRequest, awkward_grids: dict[str, Grid]) -> Grid:
-    return SLICE if request.param == "one slice" else awkward_grids[request.param]
+    return awkward_grids[request.param]
 
 
 @pytest.fixture(params=[None, PARENT], ids=["free", "parented"])
@@ -39,41 +38,15 @@ def parent(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-def field_of(grid: Grid, kind: Any = sitk.sitkVectorFloat64) -> sitk.Image:
+def field_of(grid: Grid) -> sitk.Image:
     """The fake worker's field as SimpleITK has it."""
     k, j, i = np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij")
     vectors = displacement(grid.to_world(np.stack([i, j, k], axis=-1)))
-    image = sitk.Cast(sitk.GetImageFromArray(vectors, isVector=True), kind)
+    image = sitk.GetImageFromArray(vectors, isVector=True)
     image.SetSpacing(grid.spacing)
     image.SetOrigin(grid.origin)
     image.SetDirection(grid.direction)
     return image
-
-
-def from_world(transform: Any, point: np.ndarray) -> np.ndarray:
-    """Where MRML says that a fixed point (LPS) comes from, of what is under the transform (LPS)."""
-    return moved(under(transform).TransformPointFromWorld, point)
-
-
-def to_world(transform: Any, point: np.ndarray) -> np.ndarray:
-    """Where MRML shows a moving point (LPS) that is under the transform (LPS)."""
-    return moved(under(transform).TransformPointToWorld, point)
-
-
-def under(transform: Any) -> Any:
-    """A node under the transform, and nothing else."""
-    name = f"under {transform.GetID()}"
-    scene = transform.GetScene()
-    node = scene.GetFirstNodeByName(name) or scene.AddNewNodeByClass("vtkMRMLModelNode", name)
-    node.SetAndObserveTransformNodeID(transform.GetID())
-    return node
-
-
-def moved(way: Any, point: np.ndarray) -> np.ndarray:
-    """Send a point (LPS) a way that is told in RAS."""
-    result = [0.0, 0.0, 0.0]
-    way([-point[0], -point[1], point[2]], result)
-    return np.array([-result[0], -result[1], result[2]])
 
 
 def probes(grid: Grid, count: int = 40, between: bool = False) -> np.ndarray:

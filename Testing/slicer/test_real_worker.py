@@ -23,7 +23,7 @@ from regcore.cli.main import main
 from regcore.grid import Grid
 from regcore.image import Image
 
-from .scenes import EVERYTHING, Heard, add_volume, finish, pump
+from .scenes import EVERYTHING, Heard, add_volume, finish, from_world, pump
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and process groups of Unix")
 SHIFT = np.array([3.0, -2.0, 1.5])  # from fixed to moving, LPS mm
@@ -53,25 +53,14 @@ def pair(scene: Any, awkward_grids: dict[str, Grid], blob: Any) -> tuple[Any, An
     return volumes[0], volumes[1]
 
 
-def mapped(transform: Any, point: np.ndarray) -> np.ndarray:
-    """Where a fixed point (LPS) comes from, asked of MRML."""
-    scene = transform.GetScene()
-    child = scene.AddNewNodeByClass("vtkMRMLModelNode")
-    child.SetAndObserveTransformNodeID(transform.GetID())
-    found = [0.0, 0.0, 0.0]
-    child.TransformPointFromWorld([-point[0], -point[1], point[2]], found)
-    scene.RemoveNode(child)
-    return np.array([-found[0], -found[1], found[2]])
-
-
 def test_a_blob_finds_its_like(engine: Logic, pair: tuple[Any, Any]) -> None:
     heard = finish(engine, Request(*pair, init=("moments",), refine=20, outputs=EVERYTHING))
     outcome, hello = heard.done, engine.hello()
     assert hello is not None
     assert {"cpu"} <= {device["name"] for device in hello.devices}
     middle = np.array([-30.0, 11.0, 106.0])
-    np.testing.assert_allclose(mapped(outcome.transform, middle), middle + SHIFT, atol=0.3)
-    np.testing.assert_allclose(mapped(outcome.inverse, middle + SHIFT), middle, atol=0.3)
+    np.testing.assert_allclose(from_world(outcome.transform, middle), middle + SHIFT, atol=0.3)
+    np.testing.assert_allclose(from_world(outcome.inverse, middle + SHIFT), middle, atol=0.3)
     assert slicer.util.arrayFromVolume(outcome.jacobian).min() > 0
     warped, fixed = (slicer.util.arrayFromVolume(node) for node in (outcome.warped, pair[0]))
     assert np.corrcoef(warped.ravel(), fixed.ravel())[0, 1] > 0.99
@@ -83,7 +72,27 @@ def test_a_rigid_start_alone_is_a_linear_transform(engine: Logic, pair: tuple[An
     outcome = finish(engine, Request(*pair, init=("rigid",), refine=0)).done
     assert outcome.transform.IsA("vtkMRMLLinearTransformNode")
     middle = np.array([-30.0, 11.0, 106.0])
-    np.testing.assert_allclose(mapped(outcome.transform, middle), middle + SHIFT, atol=0.5)
+    np.testing.assert_allclose(from_world(outcome.transform, middle), middle + SHIFT, atol=0.5)
+
+
+def test_two_slices_are_registered_in_their_plane(engine: Logic, scene: Any) -> None:
+    axes = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    normal, volumes = axes[:, 2], []
+    for name, offset in (("fixed", np.zeros(3)), ("moving", axes @ [3.0, -2.0, 5.0])):
+        grid = Grid.of((40, 44, 1), (1.0, 1.0, 4.0), (10, 20, 30), axes)
+        distance = np.linalg.norm(
+            grid.to_world(np.indices((44, 40)).T[..., ::-1].reshape(-1, 2) @ np.eye(2, 3))
+            - grid.centre
+            - (offset - normal * (normal @ offset)),
+            axis=1,
+        )
+        values = (100 * np.exp(-(distance**2) / 72)).reshape(40, 44).T[None].astype(np.float32)
+        place = Grid.of(grid.size, grid.spacing, np.asarray(grid.origin) + normal * (normal @ offset), axes)
+        volumes.append(add_volume(scene, place, name, None, values))
+    outcome = finish(engine, Request(*volumes, init=("moments",), refine=20, outputs=EVERYTHING)).done
+    middle = grid.centre
+    np.testing.assert_allclose(from_world(outcome.transform, middle), middle + axes @ [3.0, -2.0, 5.0], atol=0.3)
+    np.testing.assert_allclose(from_world(outcome.inverse, middle + axes @ [3.0, -2.0, 5.0]), middle, atol=0.3)
 
 
 def test_the_command_line_finds_the_same(engine: Logic, pair: tuple[Any, Any], tmp_path: Path) -> None:
@@ -103,7 +112,7 @@ def test_the_command_line_finds_the_same(engine: Logic, pair: tuple[Any, Any], t
     for offset in rng.uniform(-8, 8, (20, 3)):
         point = np.array([-30.0, 11.0, 106.0]) + offset
         # ITK is linear between voxels, Slicer cubic.
-        np.testing.assert_allclose(mapped(outcome.transform, point), itk.TransformPoint(point.tolist()), atol=0.02)
+        np.testing.assert_allclose(from_world(outcome.transform, point), itk.TransformPoint(point.tolist()), atol=0.02)
 
 
 def test_bad_input_is_a_sentence_and_the_worker_stays(engine: Logic, pair: tuple[Any, Any]) -> None:
@@ -126,6 +135,7 @@ def test_cancel_keeps_the_worker(engine: Logic, pair: tuple[Any, Any]) -> None:
     assert engine._client.pid == pid
 
 
+@pytest.mark.slow
 def test_twenty_kills_and_cancels_in_one_session(engine: Logic, pair: tuple[Any, Any], temporary: Path) -> None:
     chance = random.Random(20)
     workers: set[int] = set()
