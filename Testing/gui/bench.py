@@ -142,12 +142,11 @@ class Bench:
 
     def picture(self, path: Path) -> None:
         """Write a picture of the whole panel, as high as it is."""
-        content = self.window.widget()
-        content.layout().activate()
-        high = max(content.sizeHint().height(), content.minimumSizeHint().height(), 300)
-        self.window.resize(440, high + 4)
-        for _ in range(3):
+        self.window.resize(440, 300)
+        for _ in range(4):
             self.look()
+            high = QtWidgets.QWidget.height(self.window) + self.window.verticalScrollBar().maximum()
+            self.window.resize(440, high)
         assert self.window.grab().save(str(path))
 
     def close(self) -> None:

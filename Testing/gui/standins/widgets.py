@@ -51,9 +51,12 @@ class ctkCollapsibleButton(QT.QAbstractButton):  # noqa: N801
 
     def sizeHint(self) -> QtCore.QSize:  # noqa: N802
         """Room for the heading, and for the contents if they are shown."""
-        inside = self.layout().sizeHint() if self.layout() and not self._collapsed else QtCore.QSize(0, 0)
         wide = self.fontMetrics().horizontalAdvance(self.text) + 40
-        return QtCore.QSize(max(inside.width(), wide), inside.height() if inside.height() else self._heading())
+        if self._collapsed or not self.layout():
+            return QtCore.QSize(wide, self._heading())
+        inside, now = self.layout().totalSizeHint(), QtWidgets.QWidget.width(self)
+        high = self.layout().totalHeightForWidth(now) if self.layout().hasHeightForWidth() else 0
+        return QtCore.QSize(max(wide, inside.width()), max(high, inside.height()))
 
     minimumSizeHint = sizeHint  # noqa: N815
 
