@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import importlib
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import slicer
-from PySide6 import QtCore, QtWidgets
-from PySide6.QtTest import QTest
+import pytest
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+_APT = "apt-get install libegl1 libgl1 libxkbcommon0 libfontconfig1 libdbus-1-3 libglib2.0-0 fonts-dejavu-core"
+pytest.importorskip("slicer", reason="slicer-core is not installed: it has no wheel for this platform")
+pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed: pip install '.[test]'")
+pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError, reason=f"Qt needs libraries of the system: {_APT}")
+
+import slicer  # noqa: E402
+from PySide6 import QtCore, QtGui, QtWidgets  # noqa: E402, F401 - for the tests, which are skipped without Qt
+from PySide6.QtTest import QTest  # noqa: E402
 
 PROJECT = Path(__file__).resolve().parents[2]
 MODULE = PROJECT / "AttentionRegistration" / "AttentionRegistration.py"

@@ -6,34 +6,34 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-_APT = "apt-get install libegl1 libgl1 libxkbcommon0 libfontconfig1 libdbus-1-3 libglib2.0-0 fonts-dejavu-core"
-pytest.importorskip("slicer", reason="slicer-core is not installed: it has no wheel for this platform")
-pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed: pip install '.[test]'")
-pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError, reason=f"Qt needs libraries of the system: {_APT}")
-
-from . import standins  # noqa: E402
-from .bench import MODULE, Bench  # noqa: E402
+if TYPE_CHECKING:  # at run time only by the tests: where Qt cannot be loaded they are skipped
+    from .bench import Bench
+    from .standins import Installed
 
 FAKE_WORKER = Path(__file__).resolve().parents[1] / "slicer" / "fake_worker.py"
 
 
 @pytest.fixture(scope="package", autouse=True)
-def installed() -> Iterator[standins.Installed]:
+def installed() -> Iterator[Installed]:
     """Slicer, as far as there is one."""
-    done = standins.install(MODULE)
+    from .bench import MODULE
+    from .standins import install
+
+    done = install(MODULE)
     yield done
     done.undo()
 
 
 @pytest.fixture
-def scene(installed: standins.Installed) -> Iterator[Any]:
+def scene(installed: Installed) -> Iterator[Any]:
     """An empty scene with three slice views."""
-    made = standins.new_scene(installed)
+    from .standins import new_scene
+
+    made = new_scene(installed)
     yield made
     made.Clear(True)
 
@@ -41,6 +41,8 @@ def scene(installed: standins.Installed) -> Iterator[Any]:
 @pytest.fixture
 def open_panel(scene: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., Bench]]:
     """Function that opens the module: with a pretended worker in a certain mood, or without a mood the real one."""
+    from .bench import Bench
+
     opened: list[Bench] = []
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
@@ -57,3 +59,11 @@ def open_panel(scene: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> I
 def panel(open_panel: Callable[..., Bench]) -> Bench:
     """The module opened, with a pretended worker."""
     return open_panel()
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Folder for pictures of the panel."""
+    made = Path(os.environ.get("REGCORE_PICTURES", str(tmp_path)))
+    made.mkdir(parents=True, exist_ok=True)
+    return made

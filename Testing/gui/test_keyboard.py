@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6 import QtCore, QtWidgets
-from PySide6.QtTest import QTest
-
-from .bench import Bench, add_ball
+from .bench import Bench, QtCore, QTest, QtWidgets, add_ball
 
 ALT = QtCore.Qt.KeyboardModifier.AltModifier
 

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-from PySide6 import QtGui
-
-from .bench import SECTIONS, Bench, add_ball
+from .bench import SECTIONS, Bench, QtGui, add_ball
 
 OpenPanel = Callable[..., Bench]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = Path(os.environ.get("REGCORE_PICTURES", str(tmp_path)))
-    made.mkdir(parents=True, exist_ok=True)
-    return made
 
 
 def ready(panel: Bench) -> Bench:
@@ -37,42 +26,42 @@ def check(path: Path) -> None:
     assert len(colours) > 10
 
 
-def test_empty(panel: Bench, folder: Path) -> None:
-    panel.picture(folder / "empty.png")
-    check(folder / "empty.png")
+def test_empty(panel: Bench, pictures: Path) -> None:
+    panel.picture(pictures / "empty.png")
+    check(pictures / "empty.png")
 
 
-def test_ready(panel: Bench, folder: Path) -> None:
-    ready(panel).picture(folder / "ready.png")
-    check(folder / "ready.png")
+def test_ready(panel: Bench, pictures: Path) -> None:
+    ready(panel).picture(pictures / "ready.png")
+    check(pictures / "ready.png")
 
 
-def test_everything_opened(panel: Bench, folder: Path) -> None:
+def test_everything_opened(panel: Bench, pictures: Path) -> None:
     ready(panel)
     for name in SECTIONS:
         panel.open_section(name)
-    panel.picture(folder / "opened.png")
-    check(folder / "opened.png")
+    panel.picture(pictures / "opened.png")
+    check(pictures / "opened.png")
 
 
-def test_running(open_panel: OpenPanel, folder: Path) -> None:
+def test_running(open_panel: OpenPanel, pictures: Path) -> None:
     panel = ready(open_panel("slow"))
     panel.click(panel.ui.registerButton)
     panel.wait(lambda: panel.ui.progressBar.value > 300)
-    panel.picture(folder / "running.png")
-    check(folder / "running.png")
+    panel.picture(pictures / "running.png")
+    check(pictures / "running.png")
     panel.click(panel.ui.registerButton)
     panel.wait(lambda: not panel.busy)
 
 
-def test_done(panel: Bench, folder: Path) -> None:
+def test_done(panel: Bench, pictures: Path) -> None:
     ready(panel).register()
-    panel.picture(folder / "done.png")
-    check(folder / "done.png")
+    panel.picture(pictures / "done.png")
+    check(pictures / "done.png")
 
 
-def test_error(open_panel: OpenPanel, folder: Path) -> None:
+def test_error(open_panel: OpenPanel, pictures: Path) -> None:
     panel = ready(open_panel("crash"))
     panel.register()
-    panel.picture(folder / "error.png")
-    check(folder / "error.png")
+    panel.picture(pictures / "error.png")
+    check(pictures / "error.png")

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import slicer
 
-from .bench import Bench, add_ball
+from .bench import Bench, add_ball, slicer
 
 OpenPanel = Callable[..., Bench]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of Unix")
@@ -25,7 +24,7 @@ def start_and_wait(panel: Bench, iterations: int, until: Callable[[], bool]) -> 
 
 
 def test_register_cancel_kill_and_register_again_in_one_session(
-    open_panel: OpenPanel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    open_panel: OpenPanel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pictures: Path
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     panel = open_panel(None)
@@ -34,6 +33,7 @@ def test_register_cancel_kill_and_register_again_in_one_session(
     panel.choose_volumes()
     start_and_wait(panel, 20, lambda: not panel.busy)
     check_result(panel)
+    panel.picture(pictures / "registered.png")
 
     before = panel.scene.GetNumberOfNodes()
     start_and_wait(panel, 1000, lambda: panel.ui.progressBar.value > 100)

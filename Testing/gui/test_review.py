@@ -6,11 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import slicer
-from PySide6 import QtCore
-from PySide6.QtTest import QTest
 
-from .bench import Bench, add_ball
+from .bench import Bench, QtCore, QTest, add_ball, slicer
 
 
 @pytest.fixture

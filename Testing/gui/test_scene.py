@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import slicer
 
-from .bench import Bench, add_ball
+from .bench import Bench, add_ball, slicer
 
 
 def save_and_load(panel: Bench, folder: Path) -> None:
