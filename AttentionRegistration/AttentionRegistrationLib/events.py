@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -70,6 +71,28 @@ class Listener(Protocol):
 
     def on_failed(self, failure: Failure) -> None:
         """Called when there is no result; the scene is as it was."""
+
+
+class Collector:
+    """A listener that keeps how a registration ended, for scripts."""
+
+    def __init__(self, on_progress: Callable[[Progress], None] | None) -> None:
+        self.outcome: Outcome | None = None
+        self.failure = Failure("internal", "The registration ended without a word.")
+        self._on_progress = on_progress
+
+    def on_progress(self, progress: Progress) -> None:
+        """Pass it on."""
+        if self._on_progress is not None:
+            self._on_progress(progress)
+
+    def on_done(self, outcome: Outcome) -> None:
+        """Keep the outcome."""
+        self.outcome = outcome
+
+    def on_failed(self, failure: Failure) -> None:
+        """Keep the failure."""
+        self.failure = failure
 
 
 def hello_of(received: Message) -> Hello:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from AttentionRegistrationLib import compat, nodes_input, results
+from AttentionRegistrationLib import compat, nodes_input
 from AttentionRegistrationLib.events import (
     UNCHANGED,
+    Collector,
     Failure,
     Hello,
     Listener,
@@ -22,20 +20,12 @@ from AttentionRegistrationLib.events import (
     crash,
     hello_of,
     progress_of,
-    refusal,
     unexpected,
 )
-from AttentionRegistrationLib.nodes import Array
-from AttentionRegistrationLib.request import Node, Outputs, Request, message
+from AttentionRegistrationLib.job import Job, Stopped, work
+from AttentionRegistrationLib.request import Node, Outputs, Request
 from AttentionRegistrationLib.results import Outcome
-from AttentionRegistrationLib.worker_client import (
-    MORE,
-    WAIT,
-    Message,
-    PrivateFolder,
-    WorkerClient,
-    remove_stale_folders,
-)
+from AttentionRegistrationLib.worker_client import MORE, Message, WorkerClient, remove_stale_folders
 
 __all__ = [
     "Failure",
@@ -63,29 +53,6 @@ class Limits:
     ping: float = 5.0
 
 
-class _Stopped(Exception):  # noqa: N818
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.sentence)
-        self.failure = failure
-
-
-@dataclass
-class _Job:
-    identifier: str
-    request: Request
-    listener: Listener
-    inputs: nodes_input.Inputs
-    began: float
-    steps: Generator[bool, None, Outcome] | None = None
-    sent: float | None = None
-    heard: float = 0.0
-    pinged: float = 0.0
-    answer: Message | None = None
-    news: Message | None = None
-    why: Failure | None = None  # it is to stop for
-    until: float = 0.0
-
-
 class Logic:
     """One worker, kept warm, and at most one registration at a time.
 
@@ -98,7 +65,7 @@ class Logic:
         self._client = client or WorkerClient(compat.worker_command(), compat.worker_environment())
         self._limits = limits or Limits()
         self._numbers = itertools.count(1)
-        self._job: _Job | None = None
+        self._job: Job | None = None
         self._hello: Hello | None = None
         self._ready = False
         self._started = 0.0
@@ -134,8 +101,8 @@ class Logic:
         if self._job is not None:
             raise ValueError("A registration is under way; wait for it or cancel it.")
         inputs = nodes_input.read(request)
-        job = _Job(str(next(self._numbers)), request, listener, inputs, time.monotonic())
-        job.steps = self._steps(job)
+        job = Job(str(next(self._numbers)), request, listener, inputs, time.monotonic())
+        job.steps = work(job, lambda: self._ready, self._client.send)
         try:
             self.warm_up()
         except OSError as error:
@@ -175,7 +142,7 @@ class Logic:
             ValueError: the request cannot be registered.
             RegistrationError: it failed.
         """
-        listener = _Collector(on_progress)
+        listener = Collector(on_progress)
         self.start(request, listener)
         try:
             while self.busy:
@@ -225,17 +192,17 @@ class Logic:
         if self._job is not None:
             self._job.why, self._job.until = Failure(code, f"{sentence} {UNCHANGED}", self._client.details), 0.0
 
-    def _stop(self, job: _Job, why: Failure) -> None:
+    def _stop(self, job: Job, why: Failure) -> None:
         """Ask for an end: at once where the worker has nothing to do with it, else it has a second."""
         if job.why is not None:
             return
         job.why, now = why, time.monotonic()
         job.until = now
-        if job.sent is not None and job.answer is None:
+        if job.waits:
             self._client.send({"type": "cancel", "id": job.identifier})
             job.until = now + self._limits.cancel
 
-    def _advance(self, job: _Job) -> None:
+    def _advance(self, job: Job) -> None:
         self._look_after(job)
         if job.why is not None:
             if job.answer is not None or time.monotonic() >= job.until:
@@ -245,24 +212,24 @@ class Logic:
             news, job.news = job.news, None
             job.listener.on_progress(progress_of(news, time.monotonic() - job.began))
         try:
-            self._work(job)
+            self._go_on(job)
         except StopIteration as done:
             self._job = None
             job.listener.on_done(done.value)
-        except _Stopped as stopped:
+        except Stopped as stopped:
             job.why = stopped.failure
             self._end(job)
         except Exception as error:
             job.why = unexpected(error)
             self._end(job)
 
-    def _work(self, job: _Job) -> None:
+    def _go_on(self, job: Job) -> None:
         assert job.steps is not None
         until = time.monotonic() + _BUDGET_S
         while next(job.steps) is MORE and time.monotonic() < until:
             pass
 
-    def _look_after(self, job: _Job) -> None:
+    def _look_after(self, job: Job) -> None:
         """Find out whether the scene and the worker are still there."""
         now, limits = time.monotonic(), self._limits
         for role, node in (("fixed", job.request.fixed), ("moving", job.request.moving)):
@@ -272,14 +239,14 @@ class Logic:
             return
         if not self._ready and self._client.running and now - max(self._started, job.began) > limits.start:
             self._kill(job, "hung", f"The registration engine did not start within {limits.start:g} seconds.")
-        elif job.sent is not None and job.answer is None:
+        elif job.waits:
             if now - job.heard > limits.silence:
                 self._kill(job, "hung", f"The engine gave no sign of life for {limits.silence:g} seconds.")
             elif now - job.pinged > limits.ping:
                 job.pinged = now
                 self._client.send({"type": "ping"})
 
-    def _kill(self, job: _Job, code: str, sentence: str) -> None:
+    def _kill(self, job: Job, code: str, sentence: str) -> None:
         job.why = Failure(code, f"{sentence} It was stopped. {UNCHANGED}", self._client.details)
         job.until = 0.0
         was_ready, self._ready = self._ready, False
@@ -287,12 +254,12 @@ class Logic:
         if was_ready:
             self.warm_up()
 
-    def _end(self, job: _Job) -> None:
+    def _end(self, job: Job) -> None:
         """Tell the listener why; a worker that did not stop when asked is killed and another started."""
         why = job.why
         assert why is not None
         assert job.steps is not None
-        if job.sent is not None and job.answer is None and self._client.running and self._ready:
+        if job.waits and self._client.running and self._ready:
             details = self._client.details
             self._ready = False
             self._client.kill()
@@ -302,31 +269,6 @@ class Logic:
         self._job = None
         job.steps.close()
         job.listener.on_failed(why)
-
-    def _steps(self, job: _Job) -> Generator[bool, None, Outcome]:
-        folder = PrivateFolder()
-        try:
-            job.news = _stage(0.0, "preparing", "Copying the volumes")
-            copies = yield from nodes_input.copied(job.request, job.inputs)
-            size = sum(array.nbytes for array in copies.values())
-            yield from folder.work(lambda: _write(folder.path, copies), size)
-            copies.clear()
-            if not self._ready:
-                job.news = _stage(0.0, "preparing", "Starting the engine")
-            while not self._ready:
-                yield WAIT
-            volumes, points = job.inputs.messages(), job.inputs.points
-            job.sent = job.heard = job.pinged = time.monotonic()
-            self._client.send(message(job.identifier, str(folder.path), job.request, volumes, dict(points)))
-            while job.answer is None:
-                yield WAIT
-            if job.answer["type"] == "error":
-                raise _Stopped(refusal(job.answer))
-            job.news = _stage(1.0, "finishing", "Adding the results to the scene")
-            job.answer["notes"] = [*job.inputs.notes, *(job.answer.get("notes") or ())]
-            return (yield from results.add(job.answer, folder, job.request, job.inputs))
-        finally:
-            folder.remove()
 
 
 def register_volumes(
@@ -363,29 +305,3 @@ def register_volumes(
         return own.register(request, on_progress)
     finally:
         own.close()
-
-
-class _Collector:
-    def __init__(self, on_progress: Callable[[Progress], None] | None) -> None:
-        self.outcome: Outcome | None = None
-        self.failure = Failure("internal", "The registration ended without a word.")
-        self._on_progress = on_progress
-
-    def on_progress(self, progress: Progress) -> None:
-        if self._on_progress is not None:
-            self._on_progress(progress)
-
-    def on_done(self, outcome: Outcome) -> None:
-        self.outcome = outcome
-
-    def on_failed(self, failure: Failure) -> None:
-        self.failure = failure
-
-
-def _stage(fraction: float, stage: str, text: str) -> Message:
-    return {"fraction": fraction, "stage": stage, "message": text}
-
-
-def _write(folder: Path, arrays: dict[str, Array]) -> None:
-    for role, array in arrays.items():
-        np.save(folder / f"{role}.npy", array, allow_pickle=False)

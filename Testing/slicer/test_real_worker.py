@@ -77,20 +77,15 @@ def test_a_rigid_start_alone_is_a_linear_transform(engine: Logic, pair: tuple[An
 
 def test_two_slices_are_registered_in_their_plane(engine: Logic, scene: Any) -> None:
     axes = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-    normal, volumes = axes[:, 2], []
-    for name, offset in (("fixed", np.zeros(3)), ("moving", axes @ [3.0, -2.0, 5.0])):
-        grid = Grid.of((40, 44, 1), (1.0, 1.0, 4.0), (10, 20, 30), axes)
-        distance = np.linalg.norm(
-            grid.to_world(np.indices((44, 40)).T[..., ::-1].reshape(-1, 2) @ np.eye(2, 3))
-            - grid.centre
-            - (offset - normal * (normal @ offset)),
-            axis=1,
-        )
-        values = (100 * np.exp(-(distance**2) / 72)).reshape(40, 44).T[None].astype(np.float32)
-        place = Grid.of(grid.size, grid.spacing, np.asarray(grid.origin) + normal * (normal @ offset), axes)
-        volumes.append(add_volume(scene, place, name, None, values))
+    first = Grid.of((44, 40, 1), (1.0, 1.0, 4.0), (10, 20, 30), axes)
+    above = Grid.of(first.size, first.spacing, first.origin + axes @ [0.0, 0.0, 5.0], axes)
+    j, i = np.mgrid[:40, :44]
+    volumes = [
+        add_volume(scene, grid, name, None, 100 * np.exp(-((i - x) ** 2 + (j - y) ** 2) / 72)[None].astype(np.float32))
+        for name, grid, x, y in (("fixed", first, 21, 20), ("moving", above, 24, 18))
+    ]
     outcome = finish(engine, Request(*volumes, init=("moments",), refine=20, outputs=EVERYTHING)).done
-    middle = grid.centre
+    middle = first.to_world([21, 20, 0])
     np.testing.assert_allclose(from_world(outcome.transform, middle), middle + axes @ [3.0, -2.0, 5.0], atol=0.3)
     np.testing.assert_allclose(from_world(outcome.inverse, middle + axes @ [3.0, -2.0, 5.0]), middle, atol=0.3)
 
