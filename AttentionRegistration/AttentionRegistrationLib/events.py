@@ -126,7 +126,7 @@ def crash(code: int, details: str, was_ready: bool) -> Failure:
         return Failure("crash", f"PyTorch is not installed in Slicer's Python yet. {UNCHANGED}", details)
     if not was_ready:
         what = f"The registration engine could not be started (exit code {code}); the details say why."
-    elif code == -9:
+    elif code in (-9, 137):
         what = "The registration engine was killed from outside, most likely because memory ran out."
     else:
         what = f"The registration engine crashed (exit code {code})."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable
@@ -173,19 +174,27 @@ class Logic:
 
     def _greet(self, received: Message) -> None:
         if received.get("protocol") != _PROTOCOL:
-            self._client.kill()
             self._fail("protocol", "The engine is of another version than the module; install the extension again.")
+            self._client.kill()
             return
         self._ready, self._hello = True, hello_of(received)
 
     def _gone(self, received: Message) -> None:
-        """The worker has ended by itself: say so, and start another unless it could not even start."""
+        """The worker has ended by itself: start another unless it could not even start; say so where it was missed."""
         was_ready, self._ready = self._ready, False
-        if self._job is not None and self._job.why is None:
-            self._job.why = crash(int(received["code"]), received["details"], was_ready)
-        if self._job is not None:
-            self._job.until = 0.0
-        if was_ready and self._job is not None:
+        job = self._job
+        if job is None:
+            return
+        if job.why is not None:
+            job.until = 0.0
+        elif job.waits or (job.answer is None and not was_ready):
+            job.why = crash(int(received["code"]), received["details"], was_ready)
+        if was_ready:
+            self._start_anew()
+
+    def _start_anew(self) -> None:
+        # Without a process the registration at hand, or the next one, says what is wrong.
+        with contextlib.suppress(OSError):
             self.warm_up()
 
     def _fail(self, code: str, sentence: str) -> None:
@@ -237,7 +246,9 @@ class Logic:
                 self._stop(job, Failure("removed", f"The {role} volume was removed, so the registration was stopped."))
         if job.why is not None:
             return
-        if not self._ready and self._client.running and now - max(self._started, job.began) > limits.start:
+        if not self._ready and job.answer is None and not self._client.running:
+            self._fail("crash", "The registration engine could not be started.")
+        elif not self._ready and job.answer is None and now - max(self._started, job.began) > limits.start:
             self._kill(job, "hung", f"The registration engine did not start within {limits.start:g} seconds.")
         elif job.waits:
             if now - job.heard > limits.silence:
@@ -252,7 +263,7 @@ class Logic:
         was_ready, self._ready = self._ready, False
         self._client.kill()
         if was_ready:
-            self.warm_up()
+            self._start_anew()
 
     def _end(self, job: Job) -> None:
         """Tell the listener why; a worker that did not stop when asked is killed and another started."""
@@ -265,7 +276,7 @@ class Logic:
             self._client.kill()
             said = f"{why.sentence} The engine did not stop within a second and was started anew."
             why = Failure(why.code, said, details)
-            self.warm_up()
+            self._start_anew()
         self._job = None
         job.steps.close()
         job.listener.on_failed(why)

@@ -119,6 +119,30 @@ def test_a_kill_is_told_and_the_worker_comes_back(make_logic: MakeLogic, pair: t
 
 
 @UNIX
+def test_a_worker_that_died_unnoticed_is_replaced(make_logic: MakeLogic, pair: tuple[Any, Any]) -> None:
+    logic = make_logic()
+    logic.warm_up()
+    pump(logic, lambda: logic.hello() is not None)
+    pid = pid_of(logic)
+    os.kill(pid, signal.SIGKILL)
+    assert gone(pid)
+    assert finish(logic, Request(*pair)).done
+
+
+@UNIX
+def test_a_result_is_added_though_the_worker_has_died(
+    make_logic: MakeLogic, pair: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("AttentionRegistrationLib.logic._BUDGET_S", 0.0)
+    logic = make_logic()
+    heard = begin(logic, Request(*pair), lambda _: logic._job is not None and logic._job.answer is not None)
+    os.kill(pid_of(logic), signal.SIGKILL)
+    assert gone(pid_of(logic))
+    pump(logic, lambda: not logic.busy)
+    assert heard.done
+
+
+@UNIX
 def test_a_worker_that_stands_still_is_stopped(make_logic: MakeLogic, pair: tuple[Any, Any]) -> None:
     logic = make_logic(silence=0.3, ping=0.1)
     failure = fails(logic, Request(*pair, model="hang"), 1)

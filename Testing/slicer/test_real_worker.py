@@ -143,8 +143,8 @@ def test_twenty_kills_and_cancels_in_one_session(engine: Logic, pair: tuple[Any,
         if number % 4 < 2:  # else most are hit while the engine starts or reads
             pump(engine, lambda heard=heard: any(progress.fraction > 0.1 for progress in heard.progress))
         until = time.monotonic() + after
-        pump(engine, lambda until=until: time.monotonic() > until)
-        assert engine.busy
+        # A worker that dies before it was asked is replaced, and nobody need know.
+        pump(engine, lambda until=until: time.monotonic() > until and (engine._job.waits or not engine._ready))
         pid = engine._client.pid
         assert pid is not None
         workers.add(pid)
