@@ -2,8 +2,8 @@
 
 Prints the time to load the module, and for each of two registrations the time from the click on Register to the nodes
 in the scene, and the longest gaps between two ticks of a timer of 5 ms, each with the time that the panel's own thread
-computed in it: the rest it waited for a processor that others had. Ends with 1 if a gap exceeds 100 ms. A loaded machine
-makes gaps of its own: run it alone.
+computed in it: the rest it waited, as a rule for a processor that others had. Ends with 1 if a gap exceeds 100 ms. A
+loaded machine makes gaps of its own: run it alone.
 
     python Testing/benchmarks/panel_gaps.py [--size 160 192 224] [--iterations 20] [--limit 100]
 """
