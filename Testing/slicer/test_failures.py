@@ -19,6 +19,7 @@ from AttentionRegistrationLib.request import Request
 from AttentionRegistrationLib.worker_client import WorkerClient
 from regcore.grid import Grid
 
+from .conftest import FAKE
 from .scenes import EVERYTHING, Heard, add_volume, finish, pump
 
 UNIX = pytest.mark.skipif(os.name == "nt", reason="signals and process groups of Unix")
@@ -127,6 +128,23 @@ def test_a_worker_that_died_unnoticed_is_replaced(make_logic: MakeLogic, pair: t
     os.kill(pid, signal.SIGKILL)
     assert gone(pid)
     assert finish(logic, Request(*pair)).done
+
+
+@UNIX
+def test_a_worker_that_cannot_be_replaced_is_told(pair: tuple[Any, Any], tmp_path: Path) -> None:
+    program = tmp_path / "worker"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKE}" well\n')
+    program.chmod(0o700)
+    logic = Logic(WorkerClient([str(program)]))
+    logic.warm_up()
+    pump(logic, lambda: logic.hello() is not None)
+    program.unlink()
+    pid = pid_of(logic)
+    os.kill(pid, signal.SIGKILL)
+    assert gone(pid)
+    failure = finish(logic, Request(*pair)).failed
+    assert failure.sentence == "The registration engine could not be started. Nothing was added to the scene."
+    logic.close()
 
 
 @UNIX
