@@ -71,6 +71,7 @@ def _rigid(config: Config) -> tuple[Task, dict[str, object]]:
         "cases": list(options.cases),
         "held_out": list(options.held_out),
         "sre_mm": list(options.sre_mm),
+        **({"synthetic": options.synthetic, "synthetic_shapes": options.synthetic_shapes} if options.synthetic else {}),
         "fine_tune": start,
     }
     return Task(config, model, goal), known
