@@ -41,7 +41,7 @@ def run(name, folder, steps, *words):
 
 
 def test_resaatt_learns_from_phantoms(tmp_path):
-    found = run(CONFIGS / "resaatt_small.yaml", tmp_path, 110, "--optimiser.ema", "0.9")
+    found = run(CONFIGS / "resaatt_small.yaml", tmp_path, 90, "--optimiser.ema", "0.9", "--optimiser.rate", "0.003")
     assert found["dsc"] > found["dsc_start"] + 0.1
     assert found["error"] < 0.8 * found["error_start"]
 
