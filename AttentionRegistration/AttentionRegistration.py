@@ -23,6 +23,7 @@ from AttentionRegistrationLib.choices import preset_folder, read_presets
 from AttentionRegistrationLib.logic import Logic, register_volumes
 from AttentionRegistrationLib.parameters import Parameters
 from AttentionRegistrationLib.results import Outcome
+from AttentionRegistrationLib.session_widget import SessionTab
 from AttentionRegistrationLib.widget import Panel
 
 
@@ -56,6 +57,7 @@ class AttentionRegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMi
         VTKObservationMixin.__init__(self)
         self.logic: AttentionRegistrationLogic
         self.panel: Panel
+        self.session: SessionTab
 
     def setup(self) -> None:
         """Build the panel."""
@@ -66,6 +68,12 @@ class AttentionRegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMi
         widget.setMRMLScene(slicer.mrmlScene)
         self.logic = AttentionRegistrationLogic()
         self.panel = Panel(self.ui, self.logic.engine, read_presets(preset_folder(__file__)))
+        tab = slicer.util.loadUI(self.resourcePath("UI/MriTrusSession.ui"))
+        self.ui.tabs.addTab(tab, _("MRI-TRUS session"))
+        tab.setMRMLScene(slicer.mrmlScene)
+        widgets = slicer.util.childWidgetVariables(tab)
+        self.session = SessionTab(widgets, tab, self.logic.engine, self.panel.wait_for)
+        self.session.set_scene(slicer.mrmlScene)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
@@ -83,6 +91,7 @@ class AttentionRegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMi
     def cleanup(self) -> None:
         """The module is unloaded."""
         self.removeObservers()
+        self.session.close()
         self.panel.close()
 
     def onReload(self) -> None:
@@ -93,11 +102,13 @@ class AttentionRegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMi
 
     def onSceneStartClose(self, caller: Any, event: str) -> None:
         """The nodes are about to go."""
+        self.session.set_scene(None)
         self.panel.scene_closes()
 
     def onSceneEndClose(self, caller: Any, event: str) -> None:
         """Another scene is there."""
         self.panel.set_parameters(self.logic.getParameterNode())
+        self.session.set_scene(slicer.mrmlScene)
 
 
 class AttentionRegistrationLogic(ScriptedLoadableModuleLogic):

@@ -68,7 +68,7 @@ def read(request: Request) -> Inputs:
     names = _label_names(request)
     for role in ("fixed_labels", "moving_labels"):
         if getattr(request, role) is not None:
-            volumes[role] = _labels(getattr(request, role), names, role)
+            volumes[role] = _labels(getattr(request, role), getattr(request, f"{role}_segment"), names, role)
     points, notes = _points(request)
     labels = {value: name for name, value in names.items()}
     plane = Plane.of(volumes["fixed"][1], volumes["moving"][1])
@@ -115,16 +115,17 @@ def _listed(names: dict[str, str]) -> str:
 def _label_names(request: Request) -> dict[str, int]:
     """Number the segments by name, so that segments of one name have one label in both volumes."""
     names: dict[str, int] = {}
-    for node in (request.fixed_labels, request.moving_labels):
-        if node is not None and node.IsA("vtkMRMLSegmentationNode"):
+    for role in ("fixed_labels", "moving_labels"):
+        node = getattr(request, role)
+        if node is not None and not getattr(request, f"{role}_segment") and node.IsA("vtkMRMLSegmentationNode"):
             for name in nodes.segment_names(node).values():
                 names.setdefault(name, len(names) + 1)
     return names
 
 
-def _labels(node: Node, names: dict[str, int], role: str) -> tuple[Array, Geometry]:
-    if not node.IsA("vtkMRMLSegmentationNode"):
-        return nodes.read_volume(node, role)
+def _labels(node: Node, segment: str, names: dict[str, int], role: str) -> tuple[Array, Geometry]:
+    if segment or not node.IsA("vtkMRMLSegmentationNode"):
+        return _mask(node, segment, role)
     values = {identifier: names[name] for identifier, name in nodes.segment_names(node).items()}
     return nodes.read_segments(node, values, role)
 

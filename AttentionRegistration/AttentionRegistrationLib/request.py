@@ -36,6 +36,8 @@ class Request:
         moving_mask_segment: likewise.
         fixed_labels: label map or segmentation node, for Dice and distances, and the gland for rigid models.
         moving_labels: likewise; the segments of two segmentations are matched by name.
+        fixed_labels_segment: identifier or name of the one segment that is meant, as label 1; empty: all of them.
+        moving_labels_segment: likewise.
         fixed_landmarks: markups node with points in the fixed volume.
         moving_landmarks: the same points in the moving volume, in the same order.
         start: linear transform node that brings the moving volume near the fixed one, as when applied to it in Slicer.
@@ -60,6 +62,8 @@ class Request:
     moving_mask_segment: str = ""
     fixed_labels: Node = None
     moving_labels: Node = None
+    fixed_labels_segment: str = ""
+    moving_labels_segment: str = ""
     fixed_landmarks: Node = None
     moving_landmarks: Node = None
     start: Node = None

@@ -49,6 +49,7 @@ class Panel:
         self._observer: int | None = None
         self._ending = ("", False)
         self._inputs: tuple[Any, ...] = ()
+        self._others = ""
         self.heard = False
         self._asked: tuple[Any, Any] = (None, None)
         for name in _NODE_BOXES:
@@ -80,12 +81,19 @@ class Panel:
 
     def update(self) -> None:
         """Bring the button and the sentence under it up to date."""
-        if self._logic.busy:
+        if self._logic.busy and not self._others:
             return
         lacking = missing(self._parameters) or self._menus.missing() if self._parameters else _("The scene is closing.")
+        lacking = lacking or self._others
         self._ui.registerButton.setEnabled(not lacking)
         ending, loud = self._ending
         self._running.say(lacking or ending or _("Ready."), loud=loud and not lacking)
+
+    def wait_for(self, others: str) -> None:
+        """Leave the logic to others; the sentence says to whom. Empty: no longer."""
+        if others != self._others:
+            self._others = others
+            self.update()
 
     def enter(self, parameters: Any) -> None:
         """The user comes to the panel."""
@@ -108,7 +116,7 @@ class Panel:
 
     def scene_closes(self) -> None:
         """Stop what works on nodes that will be gone."""
-        if self._logic.busy:
+        if self._logic.busy and not self._others:
             self._logic.cancel()
             self._running.cancelling()
         self._ending = ("", False)

@@ -99,6 +99,7 @@ class qMRMLNodeComboBox(QT.QWidget):  # noqa: N801
     """A menu of the scene's nodes of some classes."""
 
     currentNodeChanged = QtCore.Signal(object)  # noqa: N815
+    connect = QT.QWidget.connect  # PySide looks for it in the class itself
     _EVENTS = ("NodeAddedEvent", "NodeRemovedEvent", "EndCloseEvent", "EndImportEvent", "EndBatchProcessEvent")
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
