@@ -9,6 +9,7 @@ from typing import Literal
 from regcore.start import StartKind
 
 Similarity = Literal["auto", "lncc", "mind", "mi"]
+Quality = Literal["fast", "balanced", "best"]
 
 REFINE = "refine"
 
@@ -33,6 +34,8 @@ class Settings:
         ensemble: runs of a rigid model from slightly different starts; 1: no spread is known.
         slicewise: register a volume slice by slice, nothing moving between slices; None: where the model registers
             2D images and the slices are thick, or where it registers nothing else.
+        quality: of the deformable refinement: ``fast`` stops at half the resolution, ``best`` takes twice the
+            iterations; ``refine`` still sets their number.
     """
 
     model: str = "none"
@@ -47,6 +50,7 @@ class Settings:
     passes: int | None = None
     ensemble: int = 8
     slicewise: bool | None = None
+    quality: Quality = "balanced"
 
     @property
     def chain(self) -> tuple[str, ...]:

@@ -111,7 +111,7 @@ def refined(found: Found, work: Work, report: Report, stop: CancelCheck) -> Foun
     # Slices cannot go on from a displacement across them: they are cut from what it shows.
     pair = make_pair(work.inputs, found.transform(work.grid) if slicewise else found.linear, work.grid)
     metric = work.settings.similarity if work.settings.similarity != "auto" else _similarity_for(pair)
-    options = _refine_options(pair, metric, work.settings.refine)
+    options = _refine_options(pair, metric, work.settings)
     if slicewise:
         gain = _refine_slices(pair, Stack.of(work.grid), options, work.device, report, stop)
         dense = added(gain, work.grid, found.dense, work.grid)
@@ -161,11 +161,12 @@ def _refine_slices(
     return stack.join(_refine(slices, None, options, device, report, stop, spacing))
 
 
-def _refine_options(pair: Pair, similarity: Literal["lncc", "mind"], iterations: int | None) -> RefineOptions:
+def _refine_options(pair: Pair, similarity: Literal["lncc", "mind"], settings: Settings) -> RefineOptions:
     options = RefineOptions(similarity=similarity)
-    if similarity == "mind" and pair.fixed.numel() > _LARGE_FOR_MIND:
+    if settings.quality == "fast" or (similarity == "mind" and pair.fixed.numel() > _LARGE_FOR_MIND):
         options = replace(options, finest=2, iterations=options.iterations[:-1])
-    if iterations is None:
-        return options
-    share = iterations / sum(options.iterations)
-    return replace(options, iterations=tuple(round(n * share) for n in options.iterations))
+    usual = sum(options.iterations)
+    wanted = settings.refine
+    if wanted is None:
+        wanted = 2 * usual if settings.quality == "best" else usual
+    return replace(options, iterations=tuple(round(n * wanted / usual) for n in options.iterations))

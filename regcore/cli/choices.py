@@ -34,6 +34,7 @@ def settings_of(chosen: Namespace) -> tuple[Settings, list[str]]:
         passes=chosen.passes,
         ensemble=chosen.ensemble,
         slicewise=chosen.slicewise,
+        quality=chosen.quality,
     )
     return (asked, []) if chosen.preset is None else with_preset(asked, load_preset(chosen.preset))
 

@@ -8,6 +8,7 @@ from typing import Literal
 from jsonargparse import ArgumentParser
 
 from regcore.presets import list_presets
+from regcore.settings import Quality
 
 
 def add_method_options(made: ArgumentParser, init_note: str = "") -> None:
@@ -48,6 +49,12 @@ def add_method_options(made: ArgumentParser, init_note: str = "") -> None:
     )
     made.add_argument(
         "--refine", type=int | None, default=None, help="iterations on the pair itself; 0 switches it off"
+    )
+    made.add_argument(
+        "--quality",
+        type=Quality,
+        default="balanced",
+        help="of deformable refinement: fast stops at half the resolution, best takes twice the iterations",
     )
     made.add_argument(
         "--similarity",

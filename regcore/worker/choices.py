@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from regcore.presets import list_presets, load_preset, with_preset
-from regcore.settings import Settings, Similarity
+from regcore.settings import Quality, Settings, Similarity
 from regcore.start import START_KINDS, StartKind
 from regcore.worker.protocol import Refused
 
@@ -38,6 +38,7 @@ _KNOWN: Mapping[str, tuple[str, _Check]] = {
     ),
     "refine": ("0 or more iterations", lambda value: _is_whole(value) and 0 <= value <= 100_000),
     "similarity": (", ".join(get_args(Similarity)), lambda value: value in get_args(Similarity)),
+    "quality": (", ".join(get_args(Quality)), lambda value: value in get_args(Quality)),
     "device": ("auto, cpu, cuda or cuda:N", lambda value: isinstance(value, str)),
     "inverse": ("true or false", lambda value: isinstance(value, bool)),
     "seed": ("a whole number from 0", lambda value: _is_whole(value) and 0 <= value < 1 << 63),
