@@ -88,9 +88,15 @@ def similarity_choices() -> list[tuple[str, str]]:
     ]
 
 
-def model_choices(models: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Values and titles of the models a worker has named."""
-    named = [(model["name"], _titled(model)) for model in models]
+def registers(model: dict[str, Any], axes: int) -> bool:
+    """Whether a model registers pairs of so many axes; one for pictures does volumes too, slice by slice."""
+    return not {axes, 2}.isdisjoint(model["dimensions"])
+
+
+def model_choices(models: Iterable[dict[str, Any]], axes: int = 3) -> list[tuple[str, str]]:
+    """Values and titles of a worker's models that register pairs of so many axes, the trained ones first."""
+    able = sorted((model for model in models if registers(model, axes)), key=lambda model: not model["trained"])
+    named = [(model["name"], _titled(model)) for model in able]
     return [("", _("As the preset says")), ("none", _("None: refinement alone")), *named]
 
 

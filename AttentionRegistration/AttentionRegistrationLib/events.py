@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from AttentionRegistrationLib.results import Outcome
+from AttentionRegistrationLib.wording import in_panel
 from AttentionRegistrationLib.worker_client import Message
 
 UNCHANGED = "Nothing was added to the scene."
@@ -116,7 +117,7 @@ def progress_of(received: Message, seconds: float) -> Progress:
 
 def refusal(answer: Message) -> Failure:
     """Return the failure that the worker reports."""
-    sentence = str(answer.get("sentence") or "The engine gave no reason.")
+    sentence = in_panel(str(answer.get("sentence") or "The engine gave no reason."))
     return Failure(str(answer.get("code") or "internal"), sentence, str(answer.get("details") or ""))
 
 

@@ -15,6 +15,7 @@ from AttentionRegistrationLib.choices import (
     initial_choices,
     model_choices,
     on_choice,
+    registers,
     select,
     similarity_choices,
 )
@@ -42,6 +43,7 @@ class Menus:
         self._presets = {preset.name: preset for preset in presets}
         self._parameters: Parameters | None = None
         self._hello: Any = None
+        self._offered = 3  # axes of the pairs that the menu's models register
         fill(ui.presetBox, [(preset.name, preset.title) for preset in presets], presets[0].name)
         fill(ui.initialBox, initial_choices(), "")
         fill(ui.modelBox, model_choices([]), "")
@@ -65,20 +67,26 @@ class Menus:
     def hear(self, hello: Any) -> None:
         """Offer what the worker has."""
         self._hello = hello
-        fill(self._ui.modelBox, model_choices(hello.models), self._value("model"))
+        self._offer_models()
         fill(self._ui.deviceBox, device_choices(hello.devices), self._value("device"))
         self.show()
 
     def missing(self) -> str:
         """Return why the chosen model cannot be used, as a sentence; empty: it can."""
         model = self._models().get(self._value("model"))
-        if model is None or model["trained"]:
+        if model is None:
+            return ""
+        if not registers(model, self._axes()):
+            return _("The model {title} registers volumes, not slices: choose another.").format(title=model["title"])
+        if model["trained"]:
             return ""
         return _("Nobody has trained the model {title} yet: choose another.").format(title=model["title"])
 
     def show(self) -> None:
         """Bring the menus, and what depends on them, to the parameters' values."""
         ui = self._ui
+        if self._axes() != self._offered:
+            self._offer_models()
         for name, box in _BOXES.items():
             select(getattr(ui, box), self._value(name))
         by_node = self._value("initial") == NODE
@@ -88,6 +96,18 @@ class Menus:
         ui.modelCard.setMarkdown(self._card())
         ui.deviceNote.setText(self._hello.device_note if self._hello else "")
         ui.iterationsBox.setEnabled(self._parameters is not None and self._parameters.refine)
+
+    def _offer_models(self) -> None:
+        self._offered = self._axes()
+        models = self._hello.models if self._hello else []
+        fill(self._ui.modelBox, model_choices(models, self._offered), self._value("model"))
+
+    def _axes(self) -> int:
+        """Return how many axes the chosen pair has: two single slices are registered within their plane."""
+        chosen = (self._parameters.fixed, self._parameters.moving) if self._parameters else ()
+        images = [node.GetImageData() for node in chosen if node is not None]
+        flat = [image is not None and image.GetDimensions()[2] == 1 for image in images]
+        return 2 if len(flat) == 2 and all(flat) else 3
 
     def _take(self, name: str, value: str) -> None:
         if self._parameters is not None:

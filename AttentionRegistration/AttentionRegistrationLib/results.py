@@ -16,6 +16,7 @@ from AttentionRegistrationLib.nodes import Array, Geometry
 from AttentionRegistrationLib.nodes_input import Inputs
 from AttentionRegistrationLib.nodes_plane import Plane
 from AttentionRegistrationLib.request import Node, Request
+from AttentionRegistrationLib.wording import in_panel
 from AttentionRegistrationLib.worker_client import MORE, Message, PrivateFolder
 
 _FIELDS = ("transform", "inverse")
@@ -116,7 +117,7 @@ def _nodes(
     report = result["report"]
     table = made.table(nodes_display.figures(report, inputs.labels))
     record = made.text(json.dumps(report, indent=1))
-    notes = tuple(result.get("notes") or ())
+    notes = tuple(in_panel(note) for note in result.get("notes") or ())
     seconds, device = float(result.get("seconds") or 0), str(result.get("device") or "")
     return Outcome(
         transform,

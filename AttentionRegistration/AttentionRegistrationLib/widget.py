@@ -17,6 +17,7 @@ from AttentionRegistrationLib.menus import Menus
 from AttentionRegistrationLib.parameters import Parameters, keep_result, missing, to_request
 from AttentionRegistrationLib.review import Review
 from AttentionRegistrationLib.running import Running
+from AttentionRegistrationLib.wording import in_panel
 
 POLL_MS = 50
 _NODE_BOXES = (
@@ -169,8 +170,9 @@ class Panel:
             self._install()
             self._logic.start(to_request(parameters, self._menus.preset), self)
         except (ValueError, install.InstallError) as error:
-            self._end(str(error), loud=True)
-            self._running.log(str(error))
+            sentence = in_panel(str(error))
+            self._end(sentence, loud=True)
+            self._running.log(sentence)
             self.update()
             return
         names = {"fixed": parameters.fixed.GetName(), "moving": parameters.moving.GetName()}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .bench import MODULE, Bench, add_ball
+from .bench import MODULE, Bench, add_ball, slicer
 
 
 @pytest.fixture
@@ -130,8 +130,8 @@ def test_a_model_that_nobody_trained_cannot_be_used(chosen: Bench) -> None:
     from AttentionRegistrationLib.logic import Hello
 
     models = [
-        {"name": "new", "title": "New", "trained": False, "card": "No weights."},
-        {"name": "old", "title": "Old", "trained": True, "card": "For *brains*."},
+        {"name": "new", "title": "New", "dimensions": [3], "trained": False, "card": "No weights."},
+        {"name": "old", "title": "Old", "dimensions": [3], "trained": True, "card": "For *brains*."},
     ]
     chosen.widget.panel._menus.hear(Hello("0", "0", [], "There is no GPU.", models, []))
     chosen.choose(chosen.ui.modelBox, "New (not trained)")
@@ -141,6 +141,30 @@ def test_a_model_that_nobody_trained_cannot_be_used(chosen: Bench) -> None:
     assert chosen.sentence == "Ready."
     assert "For brains." in chosen.ui.modelCard.plainText
     assert chosen.ui.deviceNote.text == "There is no GPU."
+
+
+def test_trained_models_come_first_and_slices_are_offered_models_for_slices(chosen: Bench) -> None:
+    from AttentionRegistrationLib.logic import Hello
+
+    models = [
+        {"name": name, "title": name, "dimensions": axes, "trained": trained, "card": ""}
+        for name, axes, trained in (("a", [3], False), ("b", [2, 3], False), ("c", [3], True), ("d", [2], True))
+    ]
+    chosen.widget.panel._menus.hear(Hello("0", "0", [], "", models, []))
+    box = chosen.ui.modelBox
+
+    def offered() -> list[str]:
+        return [box.itemText(index) for index in range(2, box.count)]
+
+    assert offered() == ["c", "d", "a (not trained)", "b (not trained)"]
+    chosen.choose(box, "c")
+    for node in (chosen.parameters.fixed, chosen.parameters.moving):
+        slicer.util.updateVolumeFromArray(node, slicer.util.arrayFromVolume(node)[:1].copy())
+    chosen.choose_volumes("Moving", "Fixed")
+    assert offered() == ["d", "b (not trained)", "c"]
+    assert "registers volumes, not slices" in chosen.sentence
+    chosen.choose(box, "d")
+    assert chosen.sentence == "Ready."
 
 
 def test_a_scene_of_another_version_keeps_what_is_unknown(chosen: Bench) -> None:

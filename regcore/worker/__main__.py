@@ -7,9 +7,14 @@ import sys
 
 from regcore.worker.pipes import take_over
 
+NICENESS = 5
+
 if __name__ == "__main__":
     # Threads that wait busily for one another take many times as long once something else, Slicer say, needs a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Slicer's window comes first: threads made from here on are as modest.
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
     # Before torch is imported: what libraries print while loading must not be taken for messages.
     source, sink = take_over()
     from regcore.worker.server import serve

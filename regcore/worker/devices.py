@@ -10,8 +10,9 @@ import torch
 from regcore import __version__
 from regcore.models import model_info
 from regcore.presets import list_presets, load_preset
-from regcore.weights import all_models, card, find_model, is_trained, stand_in
+from regcore.weights import all_models, card, find_model, is_trained, network_of, stand_in
 from regcore.worker.protocol import Hello
+from regcore.worker.titles import title_of
 
 
 def hello() -> Hello:
@@ -66,24 +67,18 @@ def _models() -> list[dict[str, object]]:
 def _model(name: str) -> dict[str, object]:
     """Return what is known of a model; of one whose files cannot be used, why."""
     try:
-        info, text = find_model(name), card(stand_in(name) or name)
+        info, text, network = find_model(name), card(stand_in(name) or name), network_of(name)
         trained = any(is_trained(name, dimensions) for dimensions in info.dimensions)
     except ValueError as error:
-        info, text, trained = model_info(name), f"It cannot be used: {error}", False
+        info, text, trained, network = model_info(name), f"It cannot be used: {error}", False, name
     return {
         "name": name,
-        "title": f"{name} ({_source(info.paper)})",
+        "title": title_of(info, network),
         "kind": info.kind,
         "dimensions": list(info.dimensions),
         "trained": trained,
         "card": text or f"{info.paper}. Nobody has trained it here yet.",
     }
-
-
-def _source(paper: str) -> str:
-    """Return who and when of ``Who: what, where and when``."""
-    authors, _, rest = paper.partition(":")
-    return f"{authors.strip()}, {rest.rpartition(',')[2].strip()}"
 
 
 def _presets() -> list[dict[str, object]]:

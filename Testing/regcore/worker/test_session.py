@@ -15,7 +15,7 @@ from regcore import __version__
 from regcore.grid import Grid
 from regcore.image import Image
 from regcore.io import from_sitk
-from regcore.models import create_model, save_model
+from regcore.models import create_model, list_models, save_model
 from regcore.pipeline import register
 from regcore.preprocess import Inputs
 from regcore.settings import Settings
@@ -60,6 +60,10 @@ def test_the_first_message_says_what_the_worker_is(worker):
     assert models["pan"]["dimensions"] == [3]
     assert models["pan"]["kind"] == "deformable"
     assert all(model["title"] and model["card"] for model in hello["models"])
+    assert models["pan"]["title"] == "PAN: pyramid attention, 3D"
+    assert all(models[name]["title"].partition(",")[0] != name for name in list_models()), "give it a title"
+    titles = [model["title"] for model in hello["models"]]
+    assert len(set(titles)) == len(titles)
     presets = {preset["name"]: preset for preset in hello["presets"]}
     assert presets["mri-trus-prostate"]["title"].startswith("MRI")
     assert all(preset["description"] for preset in hello["presets"])

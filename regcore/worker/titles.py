@@ -1,0 +1,36 @@
+"""What models are called where people choose one."""
+
+from __future__ import annotations
+
+from regcore.models import ModelInfo
+
+_TITLES = {
+    "air": "AiR: a transformer alone",
+    "air-mnist": "AiR for pictures of digits",
+    "air-mnist-fine": "AiR for pictures of digits, finer patches",
+    "attention-reg": "Attention-Reg: MRI and ultrasound of the prostate",
+    "attention-reg-label": "Attention-Reg, label: the gland's mask and ultrasound of the prostate",
+    "attention-reg-label-small": "Attention-Reg, label, half size",
+    "attention-reg-small": "Attention-Reg, half size",
+    "caml": "CAML: cross attention over several levels",
+    "caml-half": "CAML at half the resolution",
+    "caml-small": "CAML, small",
+    "feature-reg": "Feature-Reg: Attention-Reg without attention",
+    "pan": "PAN: pyramid attention",
+    "resaatt": "ReSAAtt: U-Net whose skip connections attend",
+    "resaatt-literal": "ReSAAtt to the letter of its paper",
+    "unet": "U-Net without attention",
+}
+
+
+def title_of(info: ModelInfo, network: str) -> str:
+    """Return the title of a model.
+
+    Args:
+        info: of the model; its name is the user's own where it is not ``network``.
+        network: registered name of its network.
+    """
+    title = _TITLES.get(network, network)
+    if info.name != network:
+        title = f"{info.name} ({title})"
+    return f"{title}, {' and '.join(f'{axes}D' for axes in info.dimensions)}"
