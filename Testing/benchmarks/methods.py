@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from catalogue import OURS, PROJECT
+
 HERE = Path(__file__).resolve().parent
-PROJECT = HERE.parents[1]
-OURS = PROJECT / ".venv" / "bin"
 PEERS = PROJECT / ".venv-bench" / "bin" / "python"
 
 
@@ -52,6 +52,12 @@ def _peer(script: str) -> Callable[[Task, Path], list[str | Path]]:
     ]  # fmt: skip
 
 
+def _register(*options: str) -> Callable[[Task, Path], list[str | Path]]:
+    return lambda task, out: [
+        OURS / "regcore", "register", task.fixed, task.moving, "-o", out, "-q", "--device", "cpu", *options
+    ]  # fmt: skip
+
+
 METHODS = {
     "affine": Method(
         "affine alone",
@@ -61,7 +67,7 @@ METHODS = {
     ),
     "regcore": Method(
         "regcore register",
-        lambda task, out: [OURS / "regcore", "register", task.fixed, task.moving, "-o", out, "-q", "--device", "cpu"],
+        _register(),
         ("transform.h5",),
         after_affine=False,
     ),
@@ -69,3 +75,18 @@ METHODS = {
     "demons": Method("diffeomorphic demons, 3 x 60", _peer("peer_demons.py"), ("warp.nii.gz", "../affine/affine.h5")),
     "ants": Method("ANTs SyNOnly, Mattes MI", _peer("peer_ants.py"), ("warp.nii.gz", "../affine/affine.h5")),
 }
+
+
+def methods_with(models: Sequence[str]) -> dict[str, Method]:
+    """Return all methods by name: the affine, refinement alone, two for each model, and the peers."""
+    found = {name: METHODS[name] for name in ("affine", "regcore")}
+    for model in models:
+        found |= {
+            f"{model}-alone": Method(
+                f"{model} alone", _register("--model", model, "--refine", "0"), ("transform.h5",), after_affine=False
+            ),
+            f"{model}-refined": Method(
+                f"{model}, refine", _register("--model", model), ("transform.h5",), after_affine=False
+            ),
+        }
+    return found | METHODS

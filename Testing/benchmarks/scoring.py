@@ -1,4 +1,4 @@
-"""One scoring for every method, from the transform it left: overlap of labels and regularity of the displacement."""
+"""One scoring for every method, from the transform it left: overlap and surfaces of labels, and how regular it is."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from scipy.ndimage import binary_erosion, find_objects
+from scipy.spatial import KDTree
 
 
 @dataclass(frozen=True)
@@ -17,12 +19,15 @@ class Score:
     Attributes:
         dice: mean over the labels of the fixed map.
         dice_per_label: the same, label by label.
+        hd95_mm: mean over these labels of the 95th percentile of the distance between surfaces (mm); nan where one is
+            lost.
         folding_percent: voxels of the fixed grid whose Jacobian determinant is 0 or negative.
         sdlogj: standard deviation of the logarithm of the determinant.
     """
 
     dice: float
     dice_per_label: dict[int, float]
+    hd95_mm: float
     folding_percent: float
     sdlogj: float
 
@@ -33,12 +38,15 @@ def score(transforms: list[Path], fixed_labels: Path, moving_labels: Path) -> Sc
     # The transform that was added last is applied first.
     chain = sitk.CompositeTransform([_read(path) for path in reversed(transforms)])
     warped = sitk.Resample(moving, fixed, chain, sitk.sitkNearestNeighbor)
-    dice = _dice(sitk.GetArrayViewFromImage(fixed), sitk.GetArrayViewFromImage(warped))
+    maps = sitk.GetArrayViewFromImage(fixed), sitk.GetArrayViewFromImage(warped)
+    dice = _dice(*maps)
+    surfaces = [_surface_points(labels, list(dice), fixed.GetSpacing()) for labels in maps]
     determinant = _determinant(_displacement(chain, fixed), fixed)
     logarithm = np.log(determinant.clip(1e-9, 1e9))
     return Score(
         float(np.mean(list(dice.values()))),
         dice,
+        float(np.mean([_hd95(*(points[label] for points in surfaces)) for label in dice])),
         100 * float((determinant <= 0).mean()),
         float(logarithm.std(dtype=np.float64)),
     )
@@ -55,6 +63,24 @@ def _dice(fixed: np.ndarray, warped: np.ndarray) -> dict[int, float]:
     common = fixed == warped
     sizes = {label: int((fixed == label).sum()) + int((warped == label).sum()) for label in labels}
     return {label: 2 * int((common & (fixed == label)).sum()) / sizes[label] for label in labels}
+
+
+def _surface_points(labels: np.ndarray, wanted: list[int], spacing: tuple[float, ...]) -> dict[int, np.ndarray]:
+    """Return the centres (mm along the axes) of each label's voxels that have a face neighbour of another value."""
+    found, boxes = {}, find_objects(labels, max(wanted))
+    for label in wanted:
+        box = boxes[label - 1]
+        inside = np.zeros((0,) * labels.ndim, dtype=bool) if box is None else labels[box] == label
+        corner = np.zeros(labels.ndim) if box is None else [axis.start for axis in box]
+        found[label] = (np.argwhere(inside & ~binary_erosion(inside)) + corner) * spacing[::-1]
+    return found
+
+
+def _hd95(one: np.ndarray, other: np.ndarray) -> float:
+    if not (len(one) and len(other)):
+        return float("nan")
+    ways = KDTree(other).query(one)[0], KDTree(one).query(other)[0]
+    return max(float(np.percentile(distances, 95)) for distances in ways)
 
 
 def _displacement(transform: sitk.Transform, grid: sitk.Image) -> np.ndarray:

@@ -9,6 +9,7 @@ Row = Mapping[str, float]
 
 COLUMNS = {
     "dice": ("Dice", "{:.4f}"),
+    "hd95_mm": ("HD95 mm", "{:.2f}"),
     "folding_percent": ("folding %", "{:.5f}"),
     "sdlogj": ("SDlogJ", "{:.3f}"),
     "wall_s": ("wall s", "{:.1f}"),

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 
 from regcore.image import Image
 from regcore.io import write_image, write_transform
-from regcore.metrics import dsc, folding_percent, sdlogj
+from regcore.metrics import dsc, folding_percent, sdlogj, surface_distances
 from regcore.transform import AffineTransform, CompositeTransform, DenseTransform
 from regcore.warp import warp
 
@@ -45,12 +45,30 @@ def test_scores_agree_with_the_packages_metrics(tmp_path: Path, awkward_grids, s
     )
     chain = CompositeTransform((DenseTransform(field), affine))
     determinant = chain.displacement_on(fixed).jacobian_determinant()
-    overlap = dsc(warp(labels["moving"], chain, fixed, "nearest").data, labels["fixed"].data)
+    warped = warp(labels["moving"], chain, fixed, "nearest").data
+    overlap = dsc(warped, labels["fixed"].data)
+    surfaces = surface_distances(labels["fixed"].data, warped, fixed.spacing)
     assert got.folding_percent > 0.1
     assert got.folding_percent == pytest.approx(folding_percent(determinant), abs=0.02)
     assert got.sdlogj == pytest.approx(sdlogj(determinant), rel=1e-3)
     assert got.dice_per_label == pytest.approx(overlap, abs=1e-3)
     assert got.dice == pytest.approx(np.mean(list(overlap.values())), abs=1e-3)
+    assert got.hd95_mm > 1
+    assert got.hd95_mm == pytest.approx(np.mean(list(surfaces.hd95.values())), abs=0.02)
+
+
+def test_a_label_that_is_lost_has_no_surface_distance(tmp_path: Path) -> None:
+    both, one = np.zeros((2, 8, 8, 8), dtype=np.uint8)
+    both[2:5, 2:5, 2:5], both[6:, 6:, 6:], one[2:5, 2:5, 2:5] = 1, 3, 1
+    for name, labels in (("both", both), ("one", one)):
+        sitk.WriteImage(sitk.GetImageFromArray(labels), str(tmp_path / f"{name}.nii.gz"))
+    sitk.WriteTransform(sitk.AffineTransform(3), str(tmp_path / "still.tfm"))
+    scoring = _load("scoring")
+    lost = scoring.score([tmp_path / "still.tfm"], tmp_path / "both.nii.gz", tmp_path / "one.nii.gz")
+    assert np.isnan(lost.hd95_mm)
+    assert lost.dice_per_label == {1: 1.0, 3: 0.0}
+    kept = scoring.score([tmp_path / "still.tfm"], tmp_path / "one.nii.gz", tmp_path / "both.nii.gz")
+    assert kept.hd95_mm == 0
 
 
 def test_measured_cost_is_of_the_child_alone_and_a_failure_is_told(tmp_path: Path) -> None:
