@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import slicer
 import vtk
 
 from AttentionRegistrationLib import nodes_display
@@ -29,7 +28,7 @@ def move(state: State, transform: Node) -> None:
         return
     before = state.carrier
     if before is not None and before is not transform:
-        for node in slicer.util.getNodesByClass("vtkMRMLTransformableNode", state.scene):
+        for node in _transformable(state.scene):
             if node.GetTransformNodeID() == before.GetID():
                 node.SetAndObserveTransformNodeID(transform.GetID())
     state.carrier = transform
@@ -47,20 +46,20 @@ def move(state: State, transform: Node) -> None:
 def follow(state: State) -> None:
     """Bring the copies of targets up to date where somebody has moved or added one."""
     source, copy = state.get(TARGETS), copy_of(state, TARGETS)
-    if source is not None and copy is not None and source.GetMTime() > copy.GetMTime():
+    if source is not None and copy is not None and _points(source) != _points(copy):
         _refresh(source, copy)
 
 
 def copy_of(state: State, role: str) -> Node:
     """Return what lies in the ultrasound's space for a role; None: nothing."""
-    return state.get(f"{role} copy")
+    return state.get(f"{role}Copy")
 
 
 def _make(state: State, role: str, source: Node, transform: Node) -> None:
     (copy,) = carry([source], transform)
     copy.SetName(f"{source.GetName()} in ultrasound")
     _mark(copy, source)
-    state.choose(f"{role} copy", copy)
+    state.choose(f"{role}Copy", copy)
 
 
 def _refresh(source: Node, copy: Node) -> None:
@@ -68,7 +67,12 @@ def _refresh(source: Node, copy: Node) -> None:
     copy.CopyContent(source, True)
     copy.SetName(name)
     _mark(copy, source)
-    copy.Modified()  # newer than its source, see `follow`
+
+
+def _points(markups: Node) -> list[tuple[str, tuple[float, ...]]]:
+    # Asked of the points: the time of the node's last change leaves them out.
+    numbers = range(markups.GetNumberOfControlPoints())
+    return [(markups.GetNthControlPointLabel(n), tuple(markups.GetNthControlPointPosition(n))) for n in numbers]
 
 
 def _mark(copy: Node, source: Node) -> None:
@@ -94,9 +98,14 @@ def _drop(state: State, copy: Node) -> None:
 
 
 def _remove_if_empty(state: State, above: Node) -> None:
-    nodes = slicer.util.getNodesByClass("vtkMRMLTransformableNode", state.scene)
-    if all(node.GetTransformNodeID() != above.GetID() for node in nodes):
+    if all(node.GetTransformNodeID() != above.GetID() for node in _transformable(state.scene)):
         state.scene.RemoveNode(above)
+
+
+def _transformable(scene: Any) -> list[Node]:
+    found = scene.GetNodesByClass("vtkMRMLTransformableNode")
+    found.UnRegister(scene)
+    return [found.GetItemAsObject(number) for number in range(found.GetNumberOfItems())]
 
 
 def remove(scene: Any, node: Node) -> None:
@@ -115,7 +124,9 @@ def remove_result(state: State, number: int) -> None:
     hierarchy = nodes_display.hierarchy_of(state.scene)
     items = [hierarchy.GetItemByDataNode(node) for node in nodes]
     folders = {hierarchy.GetItemParent(item) for item in items if item} - {0, hierarchy.GetSceneItemID()}
-    for node in nodes:
+    for item, node in zip(items, nodes, strict=True):
+        if item:
+            hierarchy.RemoveItem(item, False, False)
         remove(state.scene, node)
     for folder in folders:
         left = vtk.vtkIdList()

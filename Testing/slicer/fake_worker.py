@@ -66,6 +66,8 @@ def register(message: dict[str, Any], mood: str) -> None:
     if mood == "outside":
         transform["field"] = {"array": "../field.npy"}
     inverse = {"linear": None, "field": fixed | save(folder, "inverse", -field), "error_mm": {"mean": 0.1}}
+    if mood == "linear":
+        inverse |= {"linear": np.linalg.inv(transform["linear"]).tolist(), "field": None}
     say(
         type="result",
         id=message["id"],
