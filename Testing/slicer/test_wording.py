@@ -54,6 +54,12 @@ def test_no_option_is_left(sentence: str) -> None:
     assert not OPTION.search(in_panel(sentence)), in_panel(sentence)
 
 
+def test_presets_are_described_for_everybody() -> None:
+    paths = sorted((ENGINE.parent / "Resources" / "presets").glob("*.json"))
+    assert paths
+    assert not [path.name for path in paths if OPTION.search(path.read_text(encoding="utf-8"))]
+
+
 @pytest.mark.parametrize(
     ("said", "seen"),
     [

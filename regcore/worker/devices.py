@@ -10,7 +10,7 @@ import torch
 from regcore import __version__
 from regcore.models import model_info
 from regcore.presets import list_presets, load_preset
-from regcore.weights import all_models, card, find_model, is_trained, network_of, stand_in
+from regcore.weights import all_models, card, find_model, is_trained, network_of, stand_in, stored
 from regcore.worker.protocol import Hello
 from regcore.worker.titles import title_of
 
@@ -77,8 +77,24 @@ def _model(name: str) -> dict[str, object]:
         "kind": info.kind,
         "dimensions": list(info.dimensions),
         "trained": trained,
-        "card": text or f"{info.paper}. Nobody has trained it here yet.",
+        "card": text or (_learned(name, info.paper) if trained else f"{info.paper}. Nobody has trained it here yet."),
     }
+
+
+def _learned(name: str, paper: str) -> str:
+    """Return what a model without a card says of its training."""
+    own = stored(name)
+    assert own is not None
+    said = own.description.provenance
+    parts = [f"{paper}.", "Trained here or by whoever gave you the file."]
+    if about := said.training.get("about"):
+        parts.append(f"About the run: {about}.")
+    if said.spacing_mm is not None:
+        parts.append(f"For voxels of {said.spacing_mm:g} mm.")
+    if said.metrics:
+        figures = (f"{key} {value:.3g}" for key, value in said.metrics.items() if isinstance(value, int | float))
+        parts.append(f"Held-out pairs: {', '.join(figures)}.")
+    return " ".join(parts)
 
 
 def _presets() -> list[dict[str, object]]:

@@ -15,7 +15,7 @@ from regcore import __version__
 from regcore.grid import Grid
 from regcore.image import Image
 from regcore.io import from_sitk
-from regcore.models import create_model, list_models, save_model
+from regcore.models import Provenance, create_model, list_models, save_model
 from regcore.pipeline import register
 from regcore.preprocess import Inputs
 from regcore.settings import Settings
@@ -433,6 +433,17 @@ def test_the_worker_starts_with_a_damaged_model_too(monkeypatch, tmp_path):
     assert models["pan"]["trained"] is False
     assert "cannot be used" in str(models["pan"]["card"])
     assert models["attention-reg-small"]["trained"] is True
+
+
+def test_a_model_of_the_users_own_says_what_it_learned(monkeypatch, tmp_path):
+    learned = Provenance(spacing_mm=3.0, training={"about": "Ten hearts"}, metrics={"dsc": 0.81234, "folding": 0})
+    monkeypatch.setenv("REGCORE_MODELS", str(tmp_path))
+    save_model(create_model("pan", channels=4), tmp_path / "hearts.safetensors", provenance=learned)
+    (model,) = [model for model in hello().models if model["name"] == "hearts"]
+    assert model["trained"] is True
+    assert model["title"] == "hearts (PAN: pyramid attention), 3D"
+    for part in ("ISBI 2024", "Ten hearts", "3 mm", "dsc 0.812"):
+        assert part in str(model["card"])
 
 
 def test_two_dimensions(worker, tmp_path):
