@@ -18,7 +18,7 @@ from regcore.settings import Settings
 from regcore.slices import Stack
 from regcore.transform import CompositeTransform, DenseTransform, Transform
 from regcore.watch import watched
-from regcore.weights import Trained, find_model, is_trained, load_trained
+from regcore.weights import Trained, find_model, is_trained, load_trained, stand_in
 
 Report = Callable[[float, str], None]
 
@@ -74,7 +74,8 @@ def network_displacement(
     fixed = inputs.fixed.grid
     slicewise = runs_slicewise(name, fixed, settings.slicewise, settings.weights)
     dimensions = 2 if slicewise else fixed.dim
-    spacing = find_model(name, settings.weights, dimensions).default_spacing_mm
+    runs = name if settings.weights else stand_in(name) or name
+    spacing = find_model(runs, settings.weights, dimensions).default_spacing_mm
     stack = Stack.of(fixed).in_plane(spacing) if slicewise else None
     grid = stack.grid if stack else registration_grid(fixed, max(spacing, min(fixed.spacing)))
     pair = make_pair(inputs, known, grid)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from regcore.models import Provenance, create_model, list_models, model_info, save_model
+from regcore.models import Provenance, create_model, model_info, save_model
 from regcore.start import START_KINDS
 from regcore.weights import (
     _folders,
@@ -127,10 +127,11 @@ def test_cards_lie_beside_their_weights(folder, own):
 
 
 def test_a_model_of_ones_own_is_what_its_network_is(own):
+    before = all_models()
     put_pan(own, "mine", 2.5)
     assert find_model("mine") == replace(model_info("pan"), name="mine", default_spacing_mm=2.5)
     assert network_of("mine") == "pan"
-    assert all_models() == sorted([*list_models(), "mine"])
+    assert all_models() == sorted([*before, "mine"])
     assert "mine" in all_models("deformable", 3)
     assert "mine" not in all_models("rigid")
     assert "mine" not in all_models(dimensions=2)
@@ -300,3 +301,16 @@ def test_without_a_home_there_is_the_package(folder, monkeypatch):
         load_trained("mine")
     with pytest.raises(ValueError, match="REGCORE_MODELS: there is no home folder"):
         import_model(path)
+
+
+def test_models_of_the_package_may_have_names_of_their_own(own, monkeypatch, tmp_path):
+    monkeypatch.setattr("regcore.weights._folders._PACKAGE", tmp_path / "package")
+    put_pan(tmp_path / "package", "pan-any", 2.5)
+    assert "pan-any" in all_models("deformable", 3)
+    assert network_of("pan-any") == "pan"
+    assert stand_in("pan") == "pan-any"
+    trained = load_trained("pan")
+    assert trained.name == "pan-any"
+    assert "pan-any, the same network, trained on random shapes, ran instead" in trained.warning
+    put_pan(own, "pan", 3.0)
+    assert stand_in("pan") is None

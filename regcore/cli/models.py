@@ -24,6 +24,7 @@ from regcore.weights import (
     network_of,
     stand_in,
     stored,
+    stored_models,
     user_models,
     weight_files,
 )
@@ -59,7 +60,7 @@ def run(chosen: Namespace) -> None:
 
 
 def _list(chosen: Namespace) -> None:
-    rows = [_row(name) for name in sorted({*list_models(), *user_models()})]
+    rows = [_row(name) for name in sorted({*list_models(), *stored_models()})]
     if chosen.json:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return

@@ -17,7 +17,7 @@ from regcore.training.deformable_goal import DeformableGoal
 from regcore.training.model_file import MODEL
 from regcore.training.rigid_goal import RigidGoal
 from regcore.training.task import Task
-from regcore.weights import Trained, all_models, load_file, load_trained, user_models
+from regcore.weights import Trained, all_models, load_file, load_trained, stored_models
 
 
 def build(config: Config) -> tuple[Task, dict[str, object]]:
@@ -99,7 +99,7 @@ def _model(config: Config, options: dict[str, object]) -> tuple[Network, dict[st
 
 def _trained(chosen: str, dimensions: int) -> Trained:
     """Return what a model's name, a model file or an earlier run's folder stands for."""
-    if chosen in {*list_models(), *user_models()}:
+    if chosen in {*list_models(), *stored_models()}:
         trained = load_trained(chosen, dimensions=dimensions)
         if not trained.files:
             raise ValueError(f"model.fine_tune: {chosen} has no trained weights; leave it out to begin with new ones")

@@ -9,7 +9,7 @@ from pathlib import Path
 from regcore.models import dimension_option, load_model
 from regcore.models._registry import build_model
 from regcore.models.base import Network
-from regcore.weights._catalogue import Stored, all_models, find_model, network_of, stored, user_models
+from regcore.weights._catalogue import Stored, all_models, find_model, network_of, stored, stored_models, user_models
 from regcore.weights._folders import check_name, files_of, package_folder, places, user_folder
 from regcore.weights._importing import Imported, import_model, import_stages
 from regcore.weights._kept import forget_models, keep_models, kept
@@ -32,13 +32,19 @@ __all__ = [
     "network_of",
     "stand_in",
     "stored",
+    "stored_models",
     "user_folder",
     "user_models",
     "weight_files",
 ]
 
-# What runs in the place of a network that nobody has trained yet: the same one for smaller crops.
-_STAND_INS = {"attention-reg": "attention-reg-small", "attention-reg-label": "attention-reg-label-small"}
+# What runs in the place of a network that has no weights of its name, and what sets it apart.
+_CROPS = "the same network for smaller crops"
+_STAND_INS = {
+    "attention-reg": ("attention-reg-small", _CROPS),
+    "attention-reg-label": ("attention-reg-label-small", _CROPS),
+    "pan": ("pan-any", "the same network, trained on random shapes"),
+}
 
 
 @dataclass(frozen=True)
@@ -74,8 +80,9 @@ def weight_files(name: str, folder: Path | None = None) -> tuple[Path, ...]:
 
 def stand_in(name: str) -> str | None:
     """Return the model that runs in the place of ``name`` while that has no weights."""
-    other = _STAND_INS.get(name)
-    return other if other and not weight_files(name) and weight_files(other) else None
+    other, _ = _STAND_INS.get(name, (None, ""))
+    here = {name: any(files_of(place, name) for _, place in places(None)) for name in (name, other) if name}
+    return other if other and here[other] and not here[name] else None
 
 
 def card(name: str) -> str | None:
@@ -112,15 +119,13 @@ def load_trained(name: str, folder: Path | None = None, dimensions: int | None =
         raise ValueError(f"weights: expected {wanted}{which}, found {held}")
     if name != network:
         raise ValueError(f"model {name!r} registers {find_model(name).dimensions[0]}D images, not {dimensions}D")
-    other_name = stand_in(name)
+    other_name = stand_in(name) if dimensions in (None, 3) else None
     if other_name is None:
         which = f" for {dimensions}D images" if option else ""
         sentence = f"The model {name} has no trained weights{which} yet: it ran with new ones."
         return Trained(name, (build_model(name, option).eval(),), {}, sentence)
     trained = load_trained(other_name)
-    sentence = (
-        f"The model {name} has no trained weights yet: {other_name}, the same network for smaller crops, ran instead."
-    )
+    sentence = f"The model {name} has no trained weights yet: {other_name}, {_STAND_INS[name][1]}, ran instead."
     return Trained(other_name, trained.networks, trained.files, sentence)
 
 

@@ -59,8 +59,7 @@ def network_of(name: str) -> str:
     """
     if name in list_models() or not is_model_name(name):
         return model_info(name).name
-    own = user_folder()
-    files = files_of(own, name) if own is not None else ()
+    files = next((files for _, place in places(None) if (files := files_of(place, name))), ())
     if not files:
         raise ValueError(f"no model is called {name!r}; there are {', '.join(all_models())}")
     network = _description(files[0]).recipe.name
@@ -72,7 +71,7 @@ def network_of(name: str) -> str:
 
 
 def find_model(name: str, folder: Path | None = None, dimensions: int | None = None) -> ModelInfo:
-    """Return what is known of a model, registered or the user's own; the voxel size is that of its training.
+    """Return what is known of a model, registered, shipped or the user's; the voxel size is that of its training.
 
     Args:
         name: of a model.
@@ -93,14 +92,14 @@ def find_model(name: str, folder: Path | None = None, dimensions: int | None = N
 
 
 def all_models(kind: Kind | None = None, dimensions: int | None = None) -> list[str]:
-    """Return the names of the registered networks and of the user's models that can be read, in alphabetical order.
+    """Return the names of registered networks, and of the package's and the user's models that can be read, sorted.
 
     Args:
         kind: only models of this kind.
         dimensions: only models for images of so many axes.
     """
     found = list_models(kind, dimensions)
-    for name in user_models():
+    for name in stored_models():
         if name in list_models() or not is_model_name(name):
             continue
         try:
@@ -110,6 +109,11 @@ def all_models(kind: Kind | None = None, dimensions: int | None = None) -> list[
         if kind in (None, info.kind) and (dimensions is None or dimensions in info.dimensions):
             found.append(name)
     return sorted(found)
+
+
+def stored_models() -> list[str]:
+    """Return the names that files of the package and in the user's folder have, usable or not."""
+    return sorted({name for _, place in places(None) for name in listing(place)})
 
 
 def user_models() -> list[str]:
