@@ -30,6 +30,7 @@ from AttentionRegistrationLib.session_state import (
 )
 
 PRESET = "mri-trus-prostate"
+_UNSEEN = object()
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Session:
         self._tags: list[int] = []
         self._seen: tuple[Any, ...] = ()
         self._changes: tuple[float, float] | None = None  # the first and the last not yet registered
-        self._gland_time: int | None = None
+        self._gland: object = _UNSEEN
         self._began = 0.0
         self._late = False  # the ultrasound has changed since the registration began
         self._left_out = False  # the gland of the ultrasound was too old to be used
@@ -81,7 +82,7 @@ class Session:
         self._changes = None
         self.sentence, self.failed = "", False
         self.state = None if scene is None else State(scene)
-        self._gland_time = None
+        self._gland = _UNSEEN
         if self.state is not None:
             self._watch(self.state.get(TRUS))
         self._on_changed()
@@ -102,10 +103,7 @@ class Session:
         """Look whether there is something to register; call it every 50 ms or so, in the thread of the scene."""
         if self.state is None:
             return
-        if self.state.get(TRUS) is not self._watched:
-            self._watch(self.state.get(TRUS))
-            self._on_changed()
-        self._look_at_gland()
+        self._look_at_choices()
         session_carry.follow(self.state)
         if self._changes is None or self._logic.busy or _missing(self.state):
             return
@@ -117,6 +115,7 @@ class Session:
     def watch(self, on: bool) -> None:
         """Register by itself whenever the ultrasound changes, or no longer."""
         self._open().automatic = on
+        self._look_at_choices()
         self._changes = None
         self._on_changed()
 
@@ -127,6 +126,7 @@ class Session:
             attention: also make attention maps.
         """
         if not self._logic.busy and not self.missing():
+            self._look_at_choices()
             self._start(self._clock(), attention)
 
     def cancel(self) -> None:
@@ -271,14 +271,17 @@ class Session:
             self._changes = (self._changes[0] if self._changes else now, now)
             self._on_changed()
 
-    def _look_at_gland(self) -> None:
-        """A gland that is drawn anew, or another one, belongs to the ultrasound as it is."""
+    def _look_at_choices(self) -> None:
+        """Watch the chosen ultrasound; a gland drawn anew, or another one, belongs to the ultrasound as it is."""
         state = self._open()
+        if state.get(TRUS) is not self._watched:
+            self._watch(state.get(TRUS))
+            self._on_changed()
         gland = state.get(TRUS_GLAND)
-        seen = None if gland is None else hash((gland.GetID(), _content_time(gland)))
-        if self._gland_time is not None and seen != self._gland_time:
+        seen = None if gland is None else (gland.GetID(), _content_time(gland))
+        if self._gland is not _UNSEEN and seen != self._gland:
             state.outdated_gland = False
-        self._gland_time = seen if seen is not None else 0
+        self._gland = seen
 
 
 def request_of(state: State, attention: bool = False) -> Request:
