@@ -58,6 +58,7 @@ class HistoryTable:
             for column, text in enumerate(_cells(entry)):
                 table.setItem(row, column, qt.QTableWidgetItem(text))
         table.resizeColumnsToContents()
+        table.resizeRowsToContents()
         self._filling = False
 
     def _choose(self, row: int) -> None:
@@ -71,7 +72,7 @@ class HistoryTable:
 
 
 def _head() -> list[str]:
-    return [_("No."), _("Time"), _("Took"), _("Error"), _("Overlap"), _("Spread"), _("Verdict")]
+    return [_("No."), _("Time"), _("Took"), _("Match"), _("Spread"), _("Verdict")]
 
 
 def _cells(entry: Entry) -> list[str]:
@@ -79,11 +80,16 @@ def _cells(entry: Entry) -> list[str]:
         str(entry.number),
         entry.at.partition("T")[2],
         _("{count:.1f} s").format(count=entry.seconds),
-        _millimetres(entry.sre_mm),
-        "" if entry.dsc is None else f"{entry.dsc:.2f}",
+        _match(entry),
         _spread(entry),
         {ACCEPTED: _("accepted"), REJECTED: _("rejected")}.get(entry.verdict, ""),
     ]
+
+
+def _match(entry: Entry) -> str:
+    if entry.sre_mm is not None:
+        return _millimetres(entry.sre_mm)
+    return "" if entry.dsc is None else _("Dice {dsc:.2f}").format(dsc=entry.dsc)
 
 
 def _spread(entry: Entry) -> str:
@@ -108,6 +114,10 @@ def described(entry: Entry | None, there: bool, outdated_gland: bool) -> str:
     if entry is None:
         return html.escape(_("There is no result yet."))
     parts = [_confidence(entry)]
+    if entry.sre_mm is not None:
+        parts.append(_("Surface error {error}.").format(error=_millimetres(entry.sre_mm)))
+    if entry.dsc is not None:
+        parts.append(_("Overlap (Dice) {dsc:.2f}.").format(dsc=entry.dsc))
     if entry.late:
         parts.append(_("The ultrasound changed while it was registered."))
     if not there:

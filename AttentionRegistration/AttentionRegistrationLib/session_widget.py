@@ -27,6 +27,7 @@ from AttentionRegistrationLib.session_state import (
     TRUS_GLAND,
     State,
 )
+from AttentionRegistrationLib.widget import take_keyboard
 
 POLL_MS = 50
 _BAR = 1000
@@ -69,6 +70,7 @@ class SessionTab:
         self.session = Session(logic, self.update)
         self._table = HistoryTable(ui.historyTable, self.update)
         for role, box in _BOXES.items():
+            take_keyboard(getattr(ui, box))
             getattr(ui, box).connect("currentNodeChanged(vtkMRMLNode*)", partial(self._choose, role))
         on_choice(ui.segmentBox, self._on_segment)
         ui.automaticBox.connect("toggled(bool)", self._on_automatic)

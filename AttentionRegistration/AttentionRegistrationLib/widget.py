@@ -54,7 +54,7 @@ class Panel:
         self.heard = False
         self._asked: tuple[Any, Any] = (None, None)
         for name in _NODE_BOXES:
-            _take_keyboard(getattr(ui, name))
+            take_keyboard(getattr(ui, name))
         self._menus = Menus(ui, presets)
         self._running = Running(ui)
         self._review = Review(ui, self._on_review_changed)
@@ -215,7 +215,7 @@ class Panel:
                 keep_result(self._parameters, *nodes)
 
 
-def _take_keyboard(box: Any) -> None:
+def take_keyboard(box: Any) -> None:
     """Let the letter in a node menu's label lead into it: by itself only the menu inside takes the keyboard."""
     for child in box.children():
         if child.inherits("QComboBox"):
