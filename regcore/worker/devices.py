@@ -83,7 +83,7 @@ def _model(name: str) -> dict[str, object]:
 
 def _learned(name: str, paper: str) -> str:
     """Return what a model without a card says of its training."""
-    own = stored(name)
+    own = stored(stand_in(name) or name)
     assert own is not None
     said = own.description.provenance
     parts = [f"{paper}.", "Trained here or by whoever gave you the file."]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,6 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from regcore.cli.main import main
 
 from .process import FAULTY, PATIENCE, Worker, request
 
@@ -111,13 +114,12 @@ def test_a_crash_is_only_its_own(pair, tmp_path):
     assert worker.ended() != 0
 
 
-def test_the_command_explains_itself():
-    said = subprocess.run(
-        [sys.executable, "-m", "regcore.cli.main", "worker", "--help"], capture_output=True, text=True
-    )
-    assert said.returncode == 0
-    assert "JSON" in said.stdout
-    assert len(said.stdout.splitlines()) < 25
+def test_the_command_explains_itself(capsys):
+    with contextlib.suppress(SystemExit):
+        assert main(["worker", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "JSON" in said
+    assert len(said.splitlines()) < 25
 
 
 def test_the_command_is_the_worker(pair, tmp_path):
