@@ -5,7 +5,6 @@ No window and no timer of its own: whoever polls `Logic` polls this too.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +14,12 @@ from typing import Any
 import slicer
 import vtk
 
-from AttentionRegistrationLib import nodes, session_carry
-from AttentionRegistrationLib.request import Node, Outputs, Request
+from AttentionRegistrationLib import session_carry
+from AttentionRegistrationLib.request import Node
 from AttentionRegistrationLib.session_entry import OUTDATED, entry_of, nodes_of
+from AttentionRegistrationLib.session_request import look_of, missing, outline_time, request_of
 from AttentionRegistrationLib.session_state import (
     ACCEPTED,
-    GLAND,
-    MRI,
     OPEN,
     REJECTED,
     TRUS,
@@ -29,7 +27,6 @@ from AttentionRegistrationLib.session_state import (
     State,
 )
 
-PRESET = "mri-trus-prostate"
 _UNSEEN = object()
 
 
@@ -92,7 +89,7 @@ class Session:
 
         One of ``no scene``, ``no MRI``, ``no ultrasound``, ``same``, ``empty MRI`` and ``empty ultrasound``.
         """
-        return "no scene" if self.state is None else _missing(self.state)
+        return "no scene" if self.state is None else missing(self.state)
 
     @property
     def waiting(self) -> bool:
@@ -105,7 +102,7 @@ class Session:
             return
         self._look_at_choices()
         session_carry.follow(self.state)
-        if self._changes is None or self._logic.busy or _missing(self.state):
+        if self._changes is None or self._logic.busy or missing(self.state):
             return
         first, last = self._changes
         now = self._clock()
@@ -257,11 +254,11 @@ class Session:
                 vtk.vtkCommand.ModifiedEvent,
             )
             self._tags = [volume.AddObserver(event, lambda caller, event: self._look()) for event in events]
-            self._seen = _look_of(volume)
+            self._seen = look_of(volume)
 
     def _look(self) -> None:
         """The volume said something: find out whether its voxels or its place have changed."""
-        seen = _look_of(self._watched)
+        seen = look_of(self._watched)
         if seen == self._seen or self.state is None:
             return
         self._seen, self._late = seen, True
@@ -278,65 +275,7 @@ class Session:
             self._watch(state.get(TRUS))
             self._on_changed()
         gland = state.get(TRUS_GLAND)
-        seen = None if gland is None else (gland.GetID(), _content_time(gland))
+        seen = None if gland is None else (gland.GetID(), outline_time(gland))
         if self._gland is not _UNSEEN and seen != self._gland:
             state.outdated_gland = False
         self._gland = seen
-
-
-def request_of(state: State, attention: bool = False) -> Request:
-    """Return what the session asks for: the MRI stays, and the way back carries the targets."""
-    gland, trus_gland = state.get(GLAND), None if state.outdated_gland else state.get(TRUS_GLAND)
-    segment = _segment(gland, state.segment)
-    name = nodes.segment_names(gland).get(segment, "") if segment else ""
-    return Request(
-        fixed=state.get(MRI),
-        moving=state.get(TRUS),
-        fixed_labels=gland,
-        fixed_labels_segment=segment,
-        moving_labels=trus_gland if gland is not None else None,
-        moving_labels_segment=_segment(trus_gland, name),
-        preset=PRESET,
-        outputs=Outputs(inverse=True, jacobian=False, attention=attention),
-    )
-
-
-def _segment(outline: Node, wanted: str) -> str:
-    """Return the identifier of the wanted segment, by identifier or name, else of the first; empty: no segmentation."""
-    if outline is None or not outline.IsA("vtkMRMLSegmentationNode"):
-        return ""
-    names = nodes.segment_names(outline)
-    found = [identifier for identifier, name in names.items() if wanted in (identifier, name)]
-    return next(iter(found or names), "")
-
-
-def _missing(state: State) -> str:
-    mri, trus = state.get(MRI), state.get(TRUS)
-    if mri is None or trus is None:
-        return "no MRI" if mri is None else "no ultrasound"
-    if mri is trus:
-        return "same"
-    return next((f"empty {what}" for node, what in ((mri, "MRI"), (trus, "ultrasound")) if not node.GetImageData()), "")
-
-
-def _look_of(volume: Node) -> tuple[Any, ...]:
-    """Return what tells one state of a volume from another."""
-    image, matrix = volume.GetImageData(), vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(matrix)
-    place = nodes.from_vtk(matrix)
-    above = volume.GetParentTransformNode()
-    with contextlib.suppress(ValueError):
-        place = nodes.world_matrix(volume, "moving") @ place
-        above = None
-    time_above = above.GetTransformToWorldMTime() if above is not None else 0
-    return (None if image is None else (image.GetMTime(), image.GetDimensions()), place.tobytes(), time_above)
-
-
-def _content_time(gland: Node) -> int:
-    if not gland.IsA("vtkMRMLSegmentationNode"):
-        return 0 if gland.GetImageData() is None else int(gland.GetImageData().GetMTime())
-    # The segmentation itself also changes when a surface is made of it to be shown.
-    binary = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
-    content = gland.GetSegmentation()
-    drawn = [content.GetSegment(identifier).GetRepresentation(binary) for identifier in nodes.segment_names(gland)]
-    return max((int(image.GetMTime()) for image in drawn if image is not None), default=0)

@@ -6,7 +6,7 @@ from typing import Any
 
 import vtk
 
-from AttentionRegistrationLib import nodes_display
+from AttentionRegistrationLib import nodes, nodes_display
 from AttentionRegistrationLib.nodes_carry import carry
 from AttentionRegistrationLib.request import Node
 from AttentionRegistrationLib.session_state import GLAND, MODEL, TARGETS, State
@@ -26,6 +26,9 @@ def move(state: State, transform: Node) -> None:
     if transform is None:
         _remove(state)
         return
+    for role in CARRIED:
+        if state.get(role) is not None:
+            nodes.world_matrix(state.get(role), role)
     before = state.carrier
     if before is not None and before is not transform:
         for node in _transformable(state.scene):
@@ -120,11 +123,11 @@ def remove(scene: Any, node: Node) -> None:
 
 def remove_result(state: State, number: int) -> None:
     """Take a registration's own nodes out of the scene, and their folder where nothing else lies in it."""
-    nodes = state.nodes(number).everything
+    everything = state.nodes(number).everything
     hierarchy = nodes_display.hierarchy_of(state.scene)
-    items = [hierarchy.GetItemByDataNode(node) for node in nodes]
+    items = [hierarchy.GetItemByDataNode(node) for node in everything]
     folders = {hierarchy.GetItemParent(item) for item in items if item} - {0, hierarchy.GetSceneItemID()}
-    for item, node in zip(items, nodes, strict=True):
+    for item, node in zip(items, everything, strict=True):
         if item:
             hierarchy.RemoveItem(item, False, False)
         remove(state.scene, node)

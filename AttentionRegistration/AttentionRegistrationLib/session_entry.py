@@ -17,6 +17,8 @@ _TITLES = {
     "model": "the model",
 }
 _SETTINGS = ("preset", "model", "stages", "init", "refine", "similarity", "metric", "ensemble", "passes", "seed")
+# As names of nodes they tell nothing, and sentences contain them.
+_PLAIN = {"mri", "trus", "us", "ultrasound", "gland", "prostate", "targets", "image", "volume", "fixed", "moving"}
 OUTDATED = "The gland in the ultrasound was outlined before the image changed, so it was not used."
 
 
@@ -66,7 +68,7 @@ def without_names(text: str, state: State) -> str:
             named.setdefault(node.GetName() or "", _TITLES[role] if node is state.get(role) else "a transform")
             node = node.GetParentTransformNode() if node.IsA("vtkMRMLTransformableNode") else None
     for name in sorted(named, key=len, reverse=True):
-        if len(name) > 1:
+        if len(name) > 1 and name.lower() not in _PLAIN:
             text = text.replace(name, named[name])
     return text
 

@@ -64,7 +64,6 @@ class SessionTab:
         self.ask_folder = ask_folder or partial(_ask_folder, top)
         self._said = ""
         self._busy: tuple[bool, bool] = (False, False)
-        self._attention = 0  # number of the result whose attention maps are to be shown
         self._shown = 0
         self._filling = False
         self.session = Session(logic, self.update)
@@ -79,7 +78,7 @@ class SessionTab:
             ui.attentionButton: partial(self._register, True),
             ui.acceptResultButton: partial(self._on_verdict, self.session.accept),
             ui.rejectResultButton: partial(self._on_verdict, self.session.reject),
-            ui.undoAcceptButton: self.session.undo,
+            ui.undoAcceptButton: partial(self._try, self.session.undo),
             ui.showResultButton: self._on_show,
             ui.reportButton: self._on_report,
         }
@@ -238,10 +237,12 @@ class SessionTab:
         return True
 
     def _on_verdict(self, decide: Callable[[int], None]) -> None:
-        if self._table.chosen is None:
-            return
+        if self._table.chosen is not None:
+            self._try(partial(decide, self._table.chosen.number))
+
+    def _try(self, decide: Callable[[], None]) -> None:
         try:
-            decide(self._table.chosen.number)
+            decide()
         except ValueError as error:
             self._say(str(error), failed=True)
 

@@ -88,10 +88,7 @@ def test_an_empty_scene_says_what_is_missing(tab: Tab) -> None:
 def test_from_the_click_to_targets_in_the_ultrasound(filled: Tab) -> None:
     assert filled.sentence == "Ready."
     filled.panel.click(filled.ui.registerNowButton)
-    assert filled.ui.registerNowButton.text == "&Cancel"
-    assert not filled.panel.ui.registerButton.isEnabled()
     filled.panel.wait(lambda: filled.ui.historyTable.rowCount == 1)
-    assert filled.panel.ui.registerButton.isEnabled() is False, "nothing is chosen in the other tab"
     assert filled.cells(0)[0] == "1"
     assert filled.cells(0)[3:] == ["Dice 0.75", "not known", ""]
     filled.panel.click(filled.ui.acceptResultButton)
@@ -146,6 +143,7 @@ def test_cancel_and_a_worker_that_crashes(open_panel: OpenPanel) -> None:
     tab.fill()
     tab.panel.click(tab.ui.registerNowButton)
     tab.panel.wait(lambda: tab.ui.sessionBar.value > 0)
+    assert tab.ui.registerNowButton.text == "&Cancel"
     tab.panel.click(tab.ui.registerNowButton)
     tab.panel.wait(lambda: not tab.tab.session.registering, 5)
     tab.panel.wait(lambda: tab.sentence.startswith("Cancelled"))

@@ -390,3 +390,19 @@ def test_a_transform_that_somebody_removed_cannot_be_accepted(
     assert copy_of(state_of(session), TARGETS) is None
     with pytest.raises(ValueError, match="no longer in the scene"):
         session.accept(first)
+
+
+def test_a_target_under_a_curved_transform_is_refused_before_anything_moves(
+    session: Session, pretended: PretendedLogic, scene: Any
+) -> None:
+    session.accept(registered(session, pretended))
+    bent = scene.AddNewNodeByClass("vtkMRMLTransformNode", "bent")
+    bent.SetAndObserveTransformToParent(slicer.vtkOrientedBSplineTransform())
+    model = scene.AddNewNodeByClass("vtkMRMLModelNode", "surface")
+    model.SetAndObserveTransformNodeID(bent.GetID())
+    state_of(session).choose(MODEL, model)
+    second = registered(session, pretended, 9.0)
+    with pytest.raises(ValueError, match="'bent', which is not linear"):
+        session.accept(second)
+    assert shown(session) == [[15.0, 20.0, 30.0]]
+    assert state_of(session).entries[1].verdict == ""

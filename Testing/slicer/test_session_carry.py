@@ -11,16 +11,19 @@ import SimpleITK as sitk
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed: it has no wheel for this platform")
 
+from AttentionRegistrationLib import nodes_input
 from AttentionRegistrationLib.logic import Logic
-from AttentionRegistrationLib.nodes import to_vtk
+from AttentionRegistrationLib.nodes import segment_names, to_vtk
 from AttentionRegistrationLib.session import Session
 from AttentionRegistrationLib.session_carry import copy_of
-from AttentionRegistrationLib.session_state import GLAND, MRI, TARGETS, TRUS, State
+from AttentionRegistrationLib.session_request import request_of
+from AttentionRegistrationLib.session_state import GLAND, MRI, TARGETS, TRUS, TRUS_GLAND, State
 from regcore.grid import Grid
 
 from .fake_worker import LINEAR, displacement
 from .scenes import add_volume, pump
 from .sessions import where
+from .test_input import segmentation_of
 
 MakeLogic = Callable[..., Logic]
 PARENT = np.array([[0.0, -1.0, 0.0, 7.0], [1.0, 0.0, 0.0, -3.0], [0.0, 0.0, 1.0, 11.0], [0.0, 0.0, 0.0, 1.0]])
@@ -129,3 +132,20 @@ def test_the_gland_goes_the_way_of_the_targets(
     copy.TransformPointToWorld([-30.0, 12.0, 100.0], found)
     np.testing.assert_allclose(lps(found), (rows @ [*lps([-30.0, 12.0, 100.0]), 1])[:3], atol=1e-6)
     assert gland.GetParentTransformNode() is None
+
+
+def test_the_chosen_segment_is_the_gland_whatever_it_is_called(scene: Any, awkward_grids: dict[str, Grid]) -> None:
+    grids = awkward_grids["rotated"], awkward_grids["flipped"]
+    state = State(scene)
+    state.choose(MRI, add_volume(scene, grids[0], "MRI"))
+    state.choose(TRUS, add_volume(scene, grids[1], "TRUS"))
+    state.choose(GLAND, segmentation_of(scene, grids[0], "in the MRI", ["bladder", "prostate"]))
+    state.choose(TRUS_GLAND, segmentation_of(scene, grids[1], "in the ultrasound", ["gland"]))
+    state.segment = list(segment_names(state.get(GLAND)))[1]
+    inputs = nodes_input.read(request_of(state))
+    labels, there = (inputs.volumes[role][0] for role in ("fixed_labels", "moving_labels"))
+    assert [np.count_nonzero(labels == value) for value in (1, 2)] == [10, 0]
+    assert np.count_nonzero(there == 1) == 10
+    state.segment = ""
+    request = request_of(state)
+    assert request.fixed_labels_segment == next(iter(segment_names(state.get(GLAND))))
