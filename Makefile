@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 DEMO := demo
 
-.PHONY: demo test lint bench bench-prostate clean
+.PHONY: demo test lint bench bench-prostate results clean
 
 demo: .venv/demo
 	$(BIN)/regcore phantom brain -o $(DEMO)/pair --seed 0
@@ -25,6 +25,10 @@ bench: .venv/demo .venv-bench/ready
 
 bench-prostate: .venv/demo
 	$(BIN)/python Testing/benchmarks/mri_trus.py
+
+# Every trained model against its peers; PARTS="--only contrast" measures one part again.
+results: .venv/test .venv-bench/ready
+	$(BIN)/python Testing/benchmarks/results.py $(PARTS)
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
