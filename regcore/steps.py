@@ -45,7 +45,8 @@ class Work:
 class Found:
     """What is known after a stage: a linear part and, before it, a dense one in voxels of the registration grid.
 
-    ``slicewise`` tells whether the dense part moves nothing between slices.
+    ``slicewise`` tells whether the dense part moves nothing between slices, ``seen_mm`` the voxel of the last trained
+    deformable network: what is coarser has been looked at.
     """
 
     linear: Transform
@@ -56,6 +57,7 @@ class Found:
     metric: str = "none"
     warnings: tuple[str, ...] = ()
     slicewise: bool = False
+    seen_mm: float | None = None
 
     def transform(self, grid: Grid) -> Transform:
         """Return both parts as one, ``grid`` being the registration grid."""
@@ -91,7 +93,8 @@ def deformable_network(name: str, found: Found, work: Work, report: Report, stop
     warnings = (*found.warnings, trained.warning) if trained.warning else found.warnings
     slicewise = runs_slicewise(name, work.inputs.fixed.grid, work.settings.slicewise, work.settings.weights)
     weights = {**found.weights, **trained.files}
-    return replace(found, dense=dense, weights=weights, warnings=warnings, slicewise=slicewise)
+    seen_mm = max(own_grid.spacing) if trained.files and not slicewise else found.seen_mm
+    return replace(found, dense=dense, weights=weights, warnings=warnings, slicewise=slicewise, seen_mm=seen_mm)
 
 
 def refined_rigid(found: Found, work: Work, report: Report, stop: CancelCheck) -> Found:
@@ -116,6 +119,7 @@ def refined(found: Found, work: Work, report: Report, stop: CancelCheck) -> Foun
         gain = _refine_slices(pair, Stack.of(work.grid), options, work.device, report, stop)
         dense = added(gain, work.grid, found.dense, work.grid)
     else:
+        options = _without_seen(options, pair.grid, found.seen_mm)
         dense = _refine(pair, found.dense, options, work.device, report, stop)
     warnings = (*found.warnings, _OTHER_CONTRAST) if metric == "mind" else found.warnings
     return replace(found, dense=dense, metric=metric, warnings=warnings, slicewise=slicewise)
@@ -170,3 +174,16 @@ def _refine_options(pair: Pair, similarity: Literal["lncc", "mind"], settings: S
     if wanted is None:
         wanted = 2 * usual if settings.quality == "best" else usual
     return replace(options, iterations=tuple(round(n * wanted / usual) for n in options.iterations))
+
+
+def _without_seen(options: RefineOptions, grid: Grid, seen_mm: float | None) -> RefineOptions:
+    """Leave out the levels that are coarser than what a trained network has looked at, but never the finest one."""
+    if seen_mm is None:
+        return options
+    last = len(options.iterations) - 1
+    voxels = [min(grid.spacing) * options.finest * 2 ** (last - level) for level in range(last + 1)]
+    kept = [
+        n if voxel <= seen_mm or level == last else 0
+        for level, (n, voxel) in enumerate(zip(options.iterations, voxels, strict=True))
+    ]
+    return replace(options, iterations=tuple(kept))

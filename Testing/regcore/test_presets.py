@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 import regcore.presets as module
-from regcore.models import list_models, model_info
 from regcore.presets import list_presets, load_preset, with_preset
 from regcore.settings import REFINE, Settings
+from regcore.weights import all_models, find_model
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -25,13 +25,13 @@ def test_every_kind_of_pair_has_one():
 @pytest.mark.parametrize("name", list_presets())
 def test_presets_name_models_that_exist_and_can_follow_one_another(name):
     preset = load_preset(name)
-    kinds = [model_info(stage).kind for stage in preset.stages if stage != REFINE]
+    kinds = [find_model(stage).kind for stage in preset.stages if stage != REFINE]
     assert kinds == sorted(kinds, reverse=True)  # rigid before deformable
-    assert set(preset.stages) <= {*list_models(), REFINE}
+    assert set(preset.stages) <= {*all_models(), REFINE}
     assert len(preset.title) < 40
     assert preset.description.endswith(".")
     if preset.slicewise:
-        assert all(2 in model_info(stage).dimensions for stage in preset.stages if stage != REFINE)
+        assert all(2 in find_model(stage).dimensions for stage in preset.stages if stage != REFINE)
 
 
 def test_untrained_models_are_left_out_and_named(monkeypatch, tmp_path):
@@ -97,3 +97,9 @@ def test_unreadable_presets_are_refused(tmp_path):
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(ValueError, match="must have title"):
         load_preset(str(tmp_path / "list.json"))
+
+
+def test_the_brain_preset_runs_a_trained_network():
+    settings, said = with_preset(Settings(), load_preset("brain-mri"))
+    assert settings.stages == ("pan-brain", "refine")
+    assert said == []

@@ -4,9 +4,22 @@ import pytest
 import torch
 
 import regcore.steps
+from regcore.grid import Grid
+from regcore.models import Provenance, create_model, save_model
 from regcore.pipeline import register
 from regcore.preprocess import Inputs
+from regcore.refine import RefineOptions
 from regcore.settings import Settings
+from regcore.steps import _without_seen
+
+from .shift_networks import add_shift
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """The user's folder of models, not there yet."""
+    monkeypatch.setenv("REGCORE_MODELS", str(tmp_path / "models"))
+    return tmp_path / "models"
 
 
 @pytest.fixture
@@ -43,3 +56,20 @@ def test_best_takes_twice_the_iterations(options_of):
 @pytest.mark.parametrize("quality", ["fast", "balanced", "best"])
 def test_a_number_of_iterations_counts_at_any_quality(options_of, quality):
     assert abs(sum(options_of(quality=quality, refine=40).iterations) - 40) <= 2
+
+
+@pytest.mark.parametrize(
+    ("seen_mm", "kept"), [(None, (20, 30, 30, 6)), (2.5, (0, 0, 30, 6)), (4.0, (0, 30, 30, 6)), (0.5, (0, 0, 0, 6))]
+)
+def test_levels_coarser_than_what_a_network_saw_are_left_out(seen_mm, kept):
+    grid = Grid.of((16, 16, 16), (1.0, 1.0, 1.0))
+    options = RefineOptions(iterations=(20, 30, 30, 6))
+    assert _without_seen(options, grid, seen_mm).iterations == kept
+
+
+def test_only_trained_networks_have_seen_something(options_of, monkeypatch, own):
+    add_shift(monkeypatch, "shift", {3: (0.0, 0.0, 0.0)})
+    assert options_of(model="shift").iterations == RefineOptions().iterations
+    own.mkdir(parents=True)
+    save_model(create_model("shift"), own / "shift.safetensors", provenance=Provenance(spacing_mm=1.5))
+    assert options_of(model="shift").iterations[:2] == (0, 0)

@@ -98,6 +98,7 @@ class RunConfig:
         nodes: machines; likewise.
         threads: of the processor, per process; 0: as torch decides.
         pictures: show held-out pairs in TensorBoard.
+        half: store the model's weights in float16, for a file of half the size.
     """
 
     steps: int = 1000
@@ -114,6 +115,7 @@ class RunConfig:
     nodes: int = 1
     threads: int = 0
     pictures: bool = True
+    half: bool = False
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def write_model(task: Task, data: Mapping[str, object], path: Path) -> str:
         metrics=figures,
         licence=_LICENCE,
     )
-    save_model(model, path, provenance=provenance)
+    save_model(model, path, provenance=provenance, half=config.run.half)
     lines = [f"{name:24}{value:>12.4f}\n" for name, value in (figures | {"drawing_percent": drawing}).items()]
     where = shlex.quote(str(path))
     return "".join([*lines, f"Model: {path}; to use it: regcore models import {where} --name NAME\n"])
