@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PySide6.QtTest import QTest
+import SimpleITK as sitk
 
-from .bench import MODULE, PROJECT, slicer
+from .bench import MODULE, PROJECT, QTest, add_ball, slicer
 
 TUTORIALS = PROJECT / "Resources" / "tutorials"
 SAMPLES = MODULE.parent / "Resources" / "SampleData"
@@ -43,6 +43,7 @@ def samples(scene: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
             load(kind, name)
 
 
+@pytest.mark.slow
 def test_every_example_of_the_page_on_scripting_runs(samples: None) -> None:
     names: dict[str, Any] = {}
     said = io.StringIO()
@@ -66,6 +67,22 @@ def test_every_example_of_the_page_on_scripting_runs(samples: None) -> None:
     assert "nobody-knows-it" in lines
     assert "done:" in lines
     assert "failed:" not in lines
+
+
+def test_the_examples_of_the_readme_run(scene: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    in_slicer, alone = examples(PROJECT / "README.md")
+    nodes = {"fixed": add_ball("Fixed"), "moving": add_ball("Moving", 5.0)}
+    for name, node in nodes.items():
+        image = sitk.GetImageFromArray(slicer.util.arrayFromVolume(node))
+        image.SetSpacing(node.GetSpacing())
+        sitk.WriteImage(image, f"{name}.nii.gz")
+    exec(compile(in_slicer, "README.md", "exec"), names := dict(nodes))
+    assert names["outcome"].inverse is not None
+    exec(compile(alone, "README.md", "exec"), {})
+    assert Path("transform.h5").is_file()
 
 
 def pages() -> list[Path]:

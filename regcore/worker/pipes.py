@@ -26,14 +26,15 @@ def take_over() -> tuple[int, int]:
 
 def lines(source: int) -> Iterator[bytes | None]:
     """Yield the lines that come until the other side closes; None for one that is too long to be a message."""
-    held, too_long = b"", False
+    held, too_long = bytearray(), False
     while chunk := _read(source):
-        *whole, held = (held + chunk).split(b"\n")
-        for line in whole:
-            yield None if too_long else line
-            too_long = False
+        first, *others = chunk.split(b"\n")
+        held += first
+        for part in others:
+            yield None if too_long else bytes(held)
+            held, too_long = bytearray(part), False
         if len(held) > _LONGEST:
-            held, too_long = b"", True
+            held, too_long = bytearray(), True
 
 
 def write_all(sink: int, data: bytes) -> None:
