@@ -272,6 +272,8 @@ class Session:
         """Watch the chosen ultrasound; a gland drawn anew, or another one, belongs to the ultrasound as it is."""
         state = self._open()
         if state.get(TRUS) is not self._watched:
+            if self._watched is not None and state.get(TRUS) is not None:
+                state.outdated_gland = state.get(TRUS_GLAND) is not None
             self._watch(state.get(TRUS))
             self._on_changed()
         gland = state.get(TRUS_GLAND)

@@ -131,6 +131,7 @@ def remove_result(state: State, number: int) -> None:
         if item:
             hierarchy.RemoveItem(item, False, False)
         remove(state.scene, node)
+    state.forget(number)
     for folder in folders:
         left = vtk.vtkIdList()
         hierarchy.GetItemChildren(folder, left, False)

@@ -159,6 +159,11 @@ class State:
             for node in several:
                 self.node.AddNodeReferenceID(f"{role}{number}", node.GetID())
 
+    def forget(self, number: int) -> None:
+        """Remember no nodes of a registration: new ones may one day have their identifiers."""
+        for role in ("transform", "warped", "attention", "nodes"):
+            self.node.RemoveNodeReferenceIDs(f"{role}{number}")
+
     def _many(self, role: str) -> list[Node]:
         found = [self.node.GetNthNodeReference(role, n) for n in range(self.node.GetNumberOfNodeReferences(role))]
         return [node for node in found if node is not None]

@@ -174,8 +174,10 @@ class SessionTab:
             text, loud = session.sentence or self._said, session.failed
         elif session.waiting:
             text = _("The ultrasound is changing …")
+        elif session.state is not None and session.state.automatic:
+            text = _("Waiting for the ultrasound to change.")
         else:
-            text = _("Waiting for the ultrasound to change.") if session.state.automatic else _("Ready.")  # type: ignore[union-attr]
+            text = _("Ready.")
         safe = html.escape(text)
         self._ui.sessionSentence.setText(f"<b>{safe}</b>" if loud else safe)
 

@@ -255,8 +255,10 @@ def test_an_outline_older_than_the_image_is_not_used(session: Session, pretended
     slicer.util.arrayFromVolumeModified(gland)
     session.poll()
     registered(session, pretended)
-    assert [request.moving_labels for request in pretended.requests] == [gland, None, gland]
-    assert [OUTDATED in entry.notes for entry in state.entries] == [False, True, False]
+    state.choose(TRUS, volume(scene, "another"))
+    registered(session, pretended)
+    assert [request.moving_labels for request in pretended.requests] == [gland, None, gland, None]
+    assert [OUTDATED in entry.notes for entry in state.entries] == [False, True, False, True]
 
 
 def test_accept_shows_copies_in_the_ultrasound_and_leaves_the_mri(session: Session, pretended: PretendedLogic) -> None:
@@ -347,6 +349,7 @@ def test_rejected_and_old_results_leave_the_scene(session: Session, pretended: P
     session.accept(accepted)
     for _ in range(6):
         registered(session, pretended)
+    assert [state.node.GetNumberOfNodeReferences(f"nodes{number}") for number in (1, 2, 3)] == [0, 5, 0]
     kept = [entry.number for entry in state.entries if state.nodes(entry.number).to_trus is not None]
     assert kept == [2, 6, 7, 8]
     assert len(result_nodes(scene)) == 4 * 5
