@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed = []
     for name in chosen.only:
         commands = PARTS[name](chosen, [row["name"] for row in models["deformable"]])
+        shutil.rmtree(chosen.output / name, ignore_errors=True)  # nothing of an earlier run may get onto the page
         if not commands:
             print(f"{name}: there is no trained model for it", flush=True)
         elif not _measured(name, commands, chosen.output / name):
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen.page.write_text(page(rows, parts), encoding="utf-8")
     print(f"written: {chosen.page}")
     if failed:
-        sys.stderr.write(f"results: failed: {', '.join(failed)}; the page has what was measured before\n")
+        sys.stderr.write(f"results: failed: {', '.join(failed)}; the page says that they are not measured yet\n")
     return 2 if failed else 0
 
 
@@ -120,8 +121,7 @@ PARTS: dict[str, Callable[[argparse.Namespace, list[str]], list[Words]]] = {
 
 def _measured(name: str, commands: Sequence[Words], folder: Path) -> bool:
     """Run the commands of a part and note how they were run; whether all went well."""
-    shutil.rmtree(folder, ignore_errors=True)  # nothing of an earlier run may get onto the page
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for command in commands:
         print(f"{name}: {_shown(command)}", flush=True)
         if subprocess.run(command, cwd=PROJECT).returncode != 0:

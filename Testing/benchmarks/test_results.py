@@ -133,6 +133,18 @@ def test_a_part_that_fails_leaves_no_record_and_one_that_runs_is_read_back(
     assert part.run["commands"] == ["python Testing/benchmarks/head_start.py m -o part"]
 
 
+def test_a_part_without_its_model_is_off_the_page(results, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(results, "trained_models", lambda kind: [])
+    monkeypatch.setenv("REGCORE_MODELS", "somewhere")
+    old = tmp_path / "out" / "any-anatomy"
+    old.mkdir(parents=True)
+    (old / "run.json").write_text("{}")
+    words = ["--only", "any-anatomy", "-o", str(tmp_path / "out"), "--page", str(tmp_path / "page" / "models.md")]
+    assert results.main(words) == 0
+    assert "any-anatomy: there is no trained model for it" in capsys.readouterr().out
+    assert (tmp_path / "page" / "models.md").read_text(encoding="utf-8").count("Not measured yet.") == 6
+
+
 def test_each_part_has_a_section_and_needs_its_model(results, pages) -> None:
     assert list(results.PARTS) == list(pages._SECTIONS)
     chosen = results._parse(["--brain-model", "b", "--any-model", "a"])
