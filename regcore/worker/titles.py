@@ -17,6 +17,8 @@ _TITLES = {
     "caml-small": "CAML, small",
     "feature-reg": "Feature-Reg: Attention-Reg without attention",
     "pan": "PAN: pyramid attention",
+    "pan-any": "PAN for any anatomy",
+    "pan-brain": "PAN for brains",
     "resaatt": "ReSAAtt: U-Net whose skip connections attend",
     "resaatt-literal": "ReSAAtt to the letter of its paper",
     "unet": "U-Net without attention",
@@ -30,7 +32,7 @@ def title_of(info: ModelInfo, network: str) -> str:
         info: of the model; its name is the user's own where it is not ``network``.
         network: registered name of its network.
     """
-    title = _TITLES.get(network, network)
-    if info.name != network:
+    title = _TITLES.get(info.name) or _TITLES.get(network, network)
+    if info.name != network and info.name not in _TITLES:
         title = f"{info.name} ({title})"
     return f"{title}, {' and '.join(f'{axes}D' for axes in info.dimensions)}"

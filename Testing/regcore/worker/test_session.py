@@ -61,6 +61,7 @@ def test_the_first_message_says_what_the_worker_is(worker):
     assert models["pan"]["kind"] == "deformable"
     assert all(model["title"] and model["card"] for model in hello["models"])
     assert models["pan"]["title"] == "PAN: pyramid attention, 3D"
+    assert models["pan-brain"]["title"] == "PAN for brains, 3D"
     assert all(models[name]["title"].partition(",")[0] != name for name in list_models()), "give it a title"
     titles = [model["title"] for model in hello["models"]]
     assert len(set(titles)) == len(titles)
