@@ -13,7 +13,7 @@ demo: .venv/demo
 	    --fixed-landmarks $(DEMO)/pair/fixed_landmarks.csv --moving-landmarks $(DEMO)/pair/moving_landmarks.csv
 
 test: .venv/test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -rs
 
 lint: .venv/test
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -11,9 +12,11 @@ from torch import Tensor
 
 from regcore.field import from_voxels
 from regcore.grid import Grid
+from regcore.metrics.similarity import ncc
 from regcore.models import RegistrationModel
+from regcore.ops.contrast import matched
 from regcore.ops.fields import compose
-from regcore.preprocess import Inputs, displacement_from, make_pair, registration_grid
+from regcore.preprocess import Inputs, Pair, displacement_from, make_pair, registration_grid
 from regcore.settings import Settings
 from regcore.slices import Stack
 from regcore.transform import CompositeTransform, DenseTransform, Transform
@@ -23,6 +26,7 @@ from regcore.weights import Trained, find_model, is_trained, load_trained, stand
 Report = Callable[[float, str], None]
 
 _SLICES_AT_ONCE = 8
+_IN_COMMON = 0.5  # least correlation of images whose contrast was matched: 0.35 for MRI and ultrasound, 0.9 for brains
 
 
 def runs_slicewise(name: str, grid: Grid, slicewise: bool | None, weights: Path | None = None) -> bool:
@@ -82,6 +86,8 @@ def network_displacement(
     torch.manual_seed(settings.seed)
     trained = load_trained(name, settings.weights, dimensions)
     model = cast(RegistrationModel, trained.networks[0]).to(device)
+    if getattr(model, "match_contrast", False) and not _have_contrast_in_common(pair):
+        return torch.zeros_like(pair.fixed).repeat(1, fixed.dim, *[1] * fixed.dim), grid, _left_out(trained)
     with torch.inference_mode():
         if stack is None:
             with watched(model, report, "network"):
@@ -89,6 +95,19 @@ def network_displacement(
         else:
             displacement = stack.join(_slices(model, stack.cut(pair.fixed), stack.cut(pair.moving), device, report))
     return displacement.clone(), grid, trained
+
+
+def _have_contrast_in_common(pair: Pair) -> bool:
+    """Whether the images are alike once their contrast is matched: a network that relies on it is lost otherwise."""
+    inside = (pair.fixed > 0) | (pair.moving > 0)
+    return ncc(pair.fixed, matched(pair.moving, pair.fixed), inside) >= _IN_COMMON
+
+
+def _left_out(trained: Trained) -> Trained:
+    sentence = (
+        f"The model {trained.name} was left out: the images are too unlike for it, even with their contrast matched."
+    )
+    return replace(trained, files={}, warning=sentence)
 
 
 def dense_transform(dense: Tensor, grid: Grid, linear: Transform) -> CompositeTransform:

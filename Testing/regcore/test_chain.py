@@ -1,5 +1,7 @@
 """Chains of networks and refinement, volumes and slices: what is composed with what, in mm and with the sign."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -226,3 +228,16 @@ def test_a_chain_from_rigid_to_deformable(monkeypatch):
     assert np.linalg.norm(middle(rigid)) > 2
     assert both.weights == {"f": "0"}
     assert isinstance(rigid.transform, RigidTransform)
+
+
+def test_a_network_that_matches_contrast_is_left_out_where_there_is_none_in_common(cube, monkeypatch):
+    made = add_shift(monkeypatch, "matching", {3: (3.0, 0.0, 0.0)})
+    monkeypatch.setattr(Shift, "match_contrast", True, raising=False)
+    alike = register(cube, Settings("matching", init=("none",), refine=0, inverse=False))
+    assert float(alike.field.data.abs().max()) > 2.5
+    torch.manual_seed(0)
+    noise = replace(cube, moving=cube.moving.with_data(torch.rand_like(cube.moving.data)))
+    unlike = register(noise, Settings("matching", init=("none",), refine=0, inverse=False))
+    assert float(unlike.field.data.abs().max()) == 0
+    assert any("matching was left out" in sentence for sentence in unlike.warnings)
+    assert len(made[-1].shapes) == 0
