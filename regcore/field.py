@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,8 @@ from regcore.grid import Grid
 from regcore.ops import fields as kernels
 from regcore.ops.inversion import invert
 from regcore.ops.sampling import sample
+
+_SAME_AXES = 1e-6  # voxels that axes taken for the same may be apart at the far end
 
 
 @dataclass(frozen=True, repr=False)
@@ -111,7 +113,25 @@ def _mix(matrix: Tensor, vectors: Tensor) -> Tensor:
 
 def _sample_vectors(field: _VectorField, grid: Grid) -> Tensor:
     points = torch.as_tensor(field.grid.world_to_index @ grid.index_to_world)
+    linear, first = points[:-1, :-1], points[:-1, -1]
+    if (linear - linear.diag().diag()).abs().max() * max(grid.shape) < _SAME_AXES:
+        return _interpolated(field.data, grid.shape, linear.diag().flip(0), first.flip(0))
     axes = [torch.arange(n, dtype=torch.float64) for n in grid.shape]
     index = torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], dim=0).reshape(grid.dim, -1)
-    there = (points[:-1, :-1] @ index + points[:-1, -1:]).flip(0).reshape(1, grid.dim, *grid.shape)
+    there = (linear @ index + first[:, None]).flip(0).reshape(1, grid.dim, *grid.shape)
     return sample(field.data[None], there.to(field.data), padding="border")[0]
+
+
+def _interpolated(vectors: Tensor, shape: Sequence[int], step: Tensor, first: Tensor) -> Tensor:
+    """Interpolate between grids whose axes are the same, one axis after the other: what `sample` gives, in less time.
+
+    The last axis comes first, while there is little to copy; along the first one whole slabs are copied.
+    """
+    for axis in reversed(range(len(shape))):
+        last = vectors.shape[axis + 1] - 1
+        place = (first[axis] + step[axis] * torch.arange(shape[axis], dtype=torch.float64)).clamp_(0, last)
+        below = place.floor().clamp_(max=max(0, last - 1)).long()
+        share = (place - below).to(vectors).reshape(-1, *[1] * (vectors.ndim - axis - 2))
+        low, high = (vectors.index_select(axis + 1, index) for index in (below, (below + 1).clamp_(max=last)))
+        vectors = torch.lerp(low, high, share)
+    return vectors

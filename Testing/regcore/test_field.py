@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from regcore.field import DisplacementField, VelocityField, from_voxels, to_voxels
 from regcore.grid import Grid
+from regcore.ops.sampling import sample
 from regcore.transform import AffineTransform, DenseTransform
 
 SMOOTH = st.tuples(st.sampled_from(["rotated", "mirrored", "plane_rotated"]), st.integers(0, 10_000))
@@ -164,3 +165,16 @@ def test_repr_names_the_grid_and_not_every_number() -> None:
     text = repr(DisplacementField.identity(Grid.of((40, 30))))
     assert "(40, 30)" in text
     assert "tensor" not in text
+
+
+@pytest.mark.parametrize("spacing", [(0.9, 1.1, 1.7), (3.0, 2.0, 4.0)], ids=["finer", "coarser"])
+@pytest.mark.parametrize("name", ["plain", "flipped", "permuted", "rotated", "mirrored", "plane_rotated"])
+def test_resampling_to_the_same_axes_is_what_sampling_gives(name, spacing, awkward_grids, smooth_field) -> None:
+    field = smooth_field(awkward_grids[name], 3.0)
+    own = field.grid
+    # Beyond the field on some sides, within it on others.
+    size = tuple(int(n * s / t) + 3 for n, s, t in zip(own.size, own.spacing, spacing, strict=False))
+    target = Grid.of(size, spacing[: own.dim], np.asarray(own.origin) + 0.3 * own.axes.sum(axis=1), own.axes)
+    index = torch.as_tensor(own.to_index(target.points().numpy())).movedim(-1, 0).flip(0)[None].float()
+    expected = sample(field.data[None], index, padding="border")[0]
+    torch.testing.assert_close(field.resample(target).data, expected, atol=1e-4, rtol=1e-4)
