@@ -28,6 +28,7 @@ class Stages:
         self._shares = {name: share / total for name, share in shares.items()}
         self._progress, self._cancelled = progress, cancelled
         self._before, self._reported = 0.0, 0.0
+        self._answering = False
         self.seconds: dict[str, float] = {}
 
     @contextmanager
@@ -49,5 +50,14 @@ class Stages:
         self.seconds[name] = time.perf_counter() - start
 
     def asked_to_stop(self) -> bool:
-        """Whether the user wants to stop."""
-        return self._cancelled is not None and self._cancelled()
+        """Whether the user wants to stop.
+
+        While the question is being answered nobody asks again: the answer may hold a lock (see `regcore.watch.asking`).
+        """
+        if self._cancelled is None or self._answering:
+            return False
+        self._answering = True
+        try:
+            return self._cancelled()
+        finally:
+            self._answering = False

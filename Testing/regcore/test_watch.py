@@ -8,6 +8,7 @@ from torch import nn
 
 from regcore.models import create_model
 from regcore.progress import Cancelled
+from regcore.stages import Stages
 from regcore.watch import asking, watched
 
 
@@ -115,3 +116,22 @@ def test_what_is_not_stopped_is_not_changed():
         before = model(*pair).displacement
         with asking(lambda: False):
             assert torch.equal(model(*pair).displacement, before)
+
+
+def test_nobody_asks_while_the_question_is_being_answered():
+    lock = threading.Lock()
+
+    def answer():
+        return False
+
+    def cancelled():
+        assert lock.acquire(blocking=False), "asked within its own answer"
+        try:
+            return answer()
+        finally:
+            lock.release()
+
+    stages = Stages({"work": 1.0}, None, cancelled)
+    with stages.stage("work"), asking(stages.asked_to_stop):
+        for _ in range(10):
+            assert not stages.asked_to_stop()

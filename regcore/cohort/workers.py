@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
@@ -42,6 +43,7 @@ Task = Callable[[Case, CancelCheck], Outcome]
 """Registers one pair; what goes wrong with the pair is in the outcome, `Cancelled` alone is raised."""
 
 _POLL_SECONDS = 0.2
+_PAUSE_S = 0.05  # between questions whether to stop
 _LOST = "the process that worked on this pair ended without a word; most often the memory was not enough"
 
 _stop: Event | None = None
@@ -157,7 +159,22 @@ def _end_with_parent() -> None:
 
 
 def _until_stopped(task: Task, case: Case) -> Outcome:
-    return task(case, lambda: _stop is not None and _stop.is_set())
+    return task(case, _now_and_then(lambda: _stop is not None and _stop.is_set()))
+
+
+def _now_and_then(cancelled: CancelCheck) -> CancelCheck:
+    """Ask no more often than twenty times a second: the answer is behind a lock that all processes share."""
+    due = 0.0
+
+    def ask() -> bool:
+        nonlocal due
+        now = time.monotonic()
+        if now < due:
+            return False
+        due = now + _PAUSE_S
+        return cancelled()
+
+    return ask
 
 
 def _without_end(task: Task, case: Case) -> Outcome:

@@ -13,6 +13,7 @@ from regcore.grid import Grid
 from regcore.image import Image
 from regcore.io import read_image, write_image
 from regcore.models import create_model, list_models, save_model
+from regcore.weights import stored_models
 
 from ..pairs import blob_image, centred_grid
 
@@ -102,7 +103,7 @@ def test_weights_for_planes_do_not_register_volumes(pair, tmp_path, capsys):
 def test_models_are_listed_with_what_a_program_needs(capsys):
     assert main(["models", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert [row["name"] for row in rows] == list_models()
+    assert [row["name"] for row in rows] == sorted({*list_models(), *stored_models()})
     for row in rows:
         assert {"name", "kind", "dimensions", "parameters", "weights", "paper"} <= row.keys()
         assert row["parameters"] > 0
