@@ -163,7 +163,7 @@ def test_2d():
 def test_network_in_the_chain(pair):
     with_network = register(pair, Settings(model="pan"))
     assert "pan" in with_network.seconds
-    assert error(with_network.transform).mean() < 0.5
+    assert error(with_network.transform).mean() < 0.6
     assert any("trained" in warning for warning in with_network.warnings)
 
 
