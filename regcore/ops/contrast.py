@@ -20,31 +20,35 @@ def matched(moving: Tensor, fixed: Tensor) -> Tensor:
         fixed: as ``moving``.
 
     Returns:
-        ``(N, 1, *size)``, float32, within the range of ``fixed``; without a gradient.
+        ``(N, 1, *size)``, float32, within the range of ``fixed``; with a gradient by ``moving``, for the means as they are.
 
     Reference:
         The conditional mean behind the correlation ratio: Roche et al.: The correlation ratio as a new similarity
         measure for multimodal image registration, MICCAI 1998.
     """
-    with torch.no_grad(), torch.autocast(moving.device.type, enabled=False):
+    with torch.autocast(moving.device.type, enabled=False):
         pairs = zip(moving.float(), fixed.float(), strict=True)
         return torch.stack([_matched(one, other) for one, other in pairs])
 
 
 def _matched(moving: Tensor, fixed: Tensor) -> Tensor:
     place = moving.clamp(0, 1) * (_BINS - 1)
-    below = place.floor().clamp_(max=_BINS - 2)
+    below = place.detach().floor().clamp_(max=_BINS - 2)
     share, index = place - below, below.long()
     both = (moving > 0) & (fixed > 0)
     if not both.any():
         return moving.clone()
-    counts, sums = (_histogram(index[both], share[both], weight) for weight in (None, fixed[both]))
-    smooth = _kernel(moving)
-    mean = float(fixed[both].mean())
-    # Intensities that hardly occur take the mean of all: a voxel's worth of it is in every bin.
-    table = (smooth @ sums + mean) / (smooth @ counts + 1)
+    table = _means(index[both], share[both].detach(), fixed[both].detach())
     found = table[index] * (1 - share) + table[index + 1] * share
     return torch.where(moving > 0, found, 0)
+
+
+def _means(index: Tensor, share: Tensor, fixed: Tensor) -> Tensor:
+    """Return the mean of ``fixed`` for each bin of the moving image's intensities."""
+    counts, sums = (_histogram(index, share, weight) for weight in (None, fixed))
+    smooth = _kernel(fixed)
+    # Intensities that hardly occur take the mean of all: a voxel's worth of it is in every bin.
+    return (smooth @ sums + fixed.mean()) / (smooth @ counts + 1)
 
 
 def _histogram(index: Tensor, share: Tensor, weight: Tensor | None) -> Tensor:

@@ -126,7 +126,7 @@ def test_what_holds_no_fitting_weights_is_refused(train, own, tmp_path, capsys):
         ((tmp_path / "empty",), "there is no model.safetensors in"),
         ((tmp_path / "nothing.safetensors",), "expected a model file, a run's folder or one of air,"),
         (("nothing",), "expected a model file, a run's folder or one of air,"),
-        (("pan",), "pan has no trained weights"),
+        (("caml",), "caml has no trained weights"),
         ((tmp_path / "pan",), f"do not fit {LABEL}"),
         ((stage, "--model.fine_tune_stage", 2), "model.fine_tune_stage: expected 1 to 1, got 2"),
         ((LABEL, "--model.fine_tune_stage", 0), "model.fine_tune_stage: expected 1 to 2, got 0"),

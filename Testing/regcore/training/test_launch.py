@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch.utilities import rank_zero_only
 
 from regcore.training.checkpoints import Keeper
 from regcore.training.config import Config, RunConfig
@@ -71,7 +72,9 @@ def test_tasks_that_are_not_shared_out_evenly_are_refused(environment):
         launched(Config())
 
 
-def test_lightning_takes_its_place_in_the_job(environment, tmp_path):
+def test_lightning_takes_its_place_in_the_job(environment, tmp_path, monkeypatch):
+    # Lightning keeps the rank for the whole process.
+    monkeypatch.setattr(rank_zero_only, "rank", getattr(rank_zero_only, "rank", 0), raising=False)
     environment(**SRUN, SLURM_PROCID=6, SLURM_LOCALID=2, SLURM_NODEID=1, SLURM_JOB_ID=1234, SLURM_NODELIST="n[3-4]")
     config = Config(run=RunConfig(device="cpu", pictures=False))
     trainer = _trainer(launched(config), tmp_path, [], Keeper(tmp_path, 1, 1), True)
