@@ -20,7 +20,7 @@ def matched(moving: Tensor, fixed: Tensor) -> Tensor:
         fixed: as ``moving``.
 
     Returns:
-        ``(N, 1, *size)``, float32, within the range of ``fixed``; with a gradient by ``moving``, for the means as they are.
+        ``(N, 1, *size)``, float32, within the range of ``fixed``; its gradient by ``moving`` takes the means as given.
 
     Reference:
         The conditional mean behind the correlation ratio: Roche et al.: The correlation ratio as a new similarity
