@@ -14,11 +14,16 @@ from regcore.training.launch import launched
 from regcore.training.run import _trainer
 
 
+_SET_BY_LIGHTNING = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
+
+
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
     """Function that sets the variables of a launcher; there is none at first."""
-    for name in ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_JOB_NAME", "MASTER_PORT"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_JOB_NAME", *_SET_BY_LIGHTNING):
+        # Set first: what Lightning sets itself, and later runs would take for theirs, is then taken away again.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     return lambda **values: [monkeypatch.setenv(name, str(value)) for name, value in values.items()]
 
 
