@@ -13,7 +13,6 @@ from regcore.training.config import Config, RunConfig
 from regcore.training.launch import launched
 from regcore.training.run import _trainer
 
-
 _SET_BY_LIGHTNING = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
 
 
