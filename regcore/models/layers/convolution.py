@@ -47,7 +47,7 @@ def convolution3(data: Tensor, weight: Tensor) -> Tensor:
     Returns:
         ``(N, outgoing, *size)``.
     """
-    if data.device.type != "cpu" or min(data.shape[2:]) > _TINY:
+    if not _goes_wrong(data):
         return F.conv3d(data, weight, padding=1)
     with torch.autocast("cpu", enabled=False):
         return F.conv3d(data.to(weight.dtype), weight, padding=1)
@@ -58,7 +58,11 @@ class Convolution3d(nn.Conv3d):
 
     def forward(self, data: Tensor) -> Tensor:
         """As `torch.nn.Conv3d`."""
-        if data.device.type != "cpu" or min(data.shape[2:]) > _TINY:
+        if not _goes_wrong(data):
             return super().forward(data)
         with torch.autocast("cpu", enabled=False):
             return super().forward(data.to(self.weight.dtype))
+
+
+def _goes_wrong(data: Tensor) -> bool:
+    return data.device.type == "cpu" and min(data.shape[2:]) <= _TINY
