@@ -126,7 +126,10 @@ def refined(found: Found, work: Work, report: Report, stop: CancelCheck) -> Foun
 
 
 def _similarity_for(pair: Pair) -> Literal["lncc", "mind"]:
-    same = ncc(pair.fixed, pair.moving, (pair.fixed > 0) | (pair.moving > 0)) >= SAME_CONTRAST
+    # Every second voxel tells as much.
+    sparse = (slice(None), slice(None), *[slice(None, None, 2)] * pair.grid.dim)
+    fixed, moving = pair.fixed[sparse], pair.moving[sparse]
+    same = ncc(fixed, moving, (fixed > 0) | (moving > 0)) >= SAME_CONTRAST
     return "lncc" if same else "mind"
 
 

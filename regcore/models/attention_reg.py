@@ -6,12 +6,15 @@ Registration", MICCAI 2021. Written from the paper and its parameter table.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regcore.models._registry import ModelInfo, register_model
 from regcore.models.base import Centre, Convention, FixedInput, Normalise, RigidModel, Units
+from regcore.models.layers.convolution import single_channel_convolution
 
 _FEATURES, _INNER = 32, 16
 _PAPER_SIZE = (32, 96, 96)
@@ -109,7 +112,7 @@ class AttentionReg(RigidModel):
 
     def extract(self, fixed: Tensor, moving: Tensor) -> tuple[Tensor, Tensor]:
         """Return the features of both crops before any attention, each ``(N, 32, z/2, y/4, x/4)``."""
-        return self.fixed_path(fixed), self.moving_path(moving)
+        return _features(self.fixed_path, fixed), _features(self.moving_path, moving)
 
     def attend(self, fixed: Tensor, moving: Tensor) -> tuple[Tensor, Tensor]:
         """Return what Grad-CAM looks at: the features after the blocks and their ReLU."""
@@ -138,6 +141,13 @@ def _extractor() -> nn.Sequential:
         nn.ReLU(),
         nn.MaxPool3d(3, (1, 2, 2), 1),
     )
+
+
+def _features(path: nn.Sequential, crop: Tensor) -> Tensor:
+    """Run ``path`` with channels innermost from its first convolution on: half the time on a CPU."""
+    first = cast(nn.Conv3d, path[0])
+    found: Tensor = path[1:](single_channel_convolution(crop, first.weight, first.bias))
+    return found
 
 
 def _initialise(module: nn.Module) -> None:

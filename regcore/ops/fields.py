@@ -6,6 +6,8 @@ Fields are ``(N, D, *shape)``, in voxels of their own grid, component order = ax
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -73,8 +75,14 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
         rows[a][:, a].add_(1)
     if dim == 2:
         return rows[0][:, 0] * rows[1][:, 1] - rows[0][:, 1] * rows[1][:, 0]
-    cofactors: Tensor = torch.linalg.cross(rows[1], rows[2], dim=1)
-    return (rows[0] * cofactors).sum(1)
+    # By hand: torch.linalg.cross takes three times as long.
+    return rows[0][:, 0] * _minor(rows, 0) + rows[0][:, 1] * _minor(rows, 1) + rows[0][:, 2] * _minor(rows, 2)
+
+
+def _minor(rows: Sequence[Tensor], axis: int) -> Tensor:
+    """Return the cofactor of the first row's number ``axis``."""
+    one, other = (axis + 1) % 3, (axis + 2) % 3
+    return rows[1][:, one] * rows[2][:, other] - rows[1][:, other] * rows[2][:, one]
 
 
 def _difference(values: Tensor, axis: int, out: Tensor) -> None:
