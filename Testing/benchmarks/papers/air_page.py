@@ -56,12 +56,12 @@ def verdict(margin: Figures) -> str:
 def _about(found: Figures) -> str:
     count = found["pairs"]["random"]
     return (
-        "Wang and Delingette, 2021, register pairs of any two digits of MNIST and show pictures, without figures. Here "
-        "each network learns from digits 1 to 8,000 of MNIST's test set and is judged on the "
-        f"{count:,} that follow: each is the fixed image once, with another at random as the moving one. All learn "
-        "from the same mix of pairs under the same loss (mean squared error, plus 0.01 times the mean squared difference "
-        "of neighbouring displacements, which the paper does not have), one seed each. Dice is that of pixels above 0.5; "
-        "± is half the 95 % interval over the pairs, which knows nothing of other seeds."
+        "Wang and Delingette, 2021, register pairs of any two digits of MNIST and show pictures, without figures. "
+        f"Here each network learns from digits 1 to 8,000 of MNIST's test set and is judged on the {count:,} that "
+        "follow: each is the fixed image once, with another at random as the moving one. All learn from the same "
+        "mix of pairs under the same loss (mean squared error, plus 0.01 times the mean squared difference of "
+        "neighbouring displacements, which the paper does not have), one seed each. Dice is that of pixels above "
+        "0.5; ± is half the 95 % interval over the pairs, which knows nothing of other seeds."
     )
 
 
