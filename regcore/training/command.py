@@ -19,6 +19,7 @@ from regcore.io import silence_itk
 from regcore.training.build import build
 from regcore.training.config import Config, check_config, check_keys
 from regcore.training.dry_run import dry_run
+from regcore.training.heap import keep_freed_memory
 from regcore.training.launch import launched
 from regcore.training.model_file import MODEL, write_model
 from regcore.training.run import CONFIG, fit, write_text
@@ -51,6 +52,7 @@ def parser() -> ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0 done, 2 bad input, 3 no memory or device, 4 cancelled."""
     silence_itk()
+    keep_freed_memory()
     try:
         _run(*_read(list(sys.argv[1:] if arguments is None else arguments)))
     except ValueError as error:
