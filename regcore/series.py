@@ -37,6 +37,16 @@ def frames_of(series: Image) -> list[Image]:
     return [Image(frame.clone(), grid, series.pixel_type) for frame in series.data]
 
 
+def check_reference(reference: int, frames: int) -> None:
+    """Refuse a number that no frame has.
+
+    Raises:
+        ValueError: naming the numbers there are.
+    """
+    if not 0 <= reference < frames:
+        raise ValueError(f"reference: expected a frame from 0 to {frames - 1}, got {reference}")
+
+
 def register_series(
     frames: Sequence[Image],
     reference: int = 0,
@@ -60,8 +70,7 @@ def register_series(
     Raises:
         ValueError: no frames, no such frame, or what `register` refuses; the sentence says which frame.
     """
-    if not 0 <= reference < len(frames):
-        raise ValueError(f"reference: expected a frame from 0 to {len(frames) - 1}, got {reference}")
+    check_reference(reference, len(frames))
     settings = settings or Settings()
     settings = replace(settings, init=settings.init or ("none",))
     still = replace(settings, init=("none",), model="none", stages=None, refine=0)

@@ -26,6 +26,7 @@ LAYERS = [
         "chain",
         "pipeline",
         "series",
+        "motion",
         "data",
         "training",
         "checks",
@@ -35,7 +36,7 @@ LAYERS = [
     {"report", "report_pictures", "summary", "outputs", "given"},
     {"explain", "explanation", "explain_pictures", "explain_report"},
     {"sensitivity", "network_grid", "deformable_explanation", "sensitivity_report"},
-    {"cohort"},
+    {"cohort", "motion_report"},
     {"cli", "worker"},
 ]
 ONLY_THESE = {

@@ -10,13 +10,14 @@ from jsonargparse import ArgumentParser
 
 from regcore import __version__
 from regcore.checks import DeviceError
-from regcore.cli import apply, evaluate, explain, models, phantom, register, worker
+from regcore.cli import apply, evaluate, explain, models, phantom, register, series, worker
 from regcore.io import silence_itk
 from regcore.progress import Cancelled
 from regcore.worker.memory import keep_memory
 
 _COMMANDS = {
     "register": register,
+    "series": series,
     "apply": apply,
     "evaluate": evaluate,
     "explain": explain,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from regcore.data.phantoms.shapes import Part, Waves, grid_around, nearest_voxel
 from regcore.field import DisplacementField
 from regcore.grid import Grid
 from regcore.image import Image
+from regcore.io import write_image
 from regcore.landmarks import Landmarks
 from regcore.transform import DenseTransform, RigidTransform
 
@@ -158,6 +160,23 @@ def cine_series(seed: int, frames: int) -> CineSeries:
     phases = tuple(_contraction(n / frames) for n in range(frames))
     images, labels = zip(*map(scan.frame, phases, _noises(seed, frames)), strict=True)
     return CineSeries(images, labels, phases, tuple(map(scan.truth, phases)))
+
+
+def write_cine_series(series: CineSeries, folder: Path) -> None:
+    """Write the middle slice over time, ``series.nii.gz``, and its labels, ``labels.nii.gz``: the third axis is time.
+
+    Raises:
+        ValueError: the folder or a file cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"output: cannot make the folder {folder}: {error.strerror}") from error
+    for name, stacks in (("series", series.frames), ("labels", series.labels)):
+        stack, middle = stacks[0].grid, stacks[0].grid.size[2] // 2
+        data = torch.stack([image.data[middle] for image in stacks])
+        grid = Grid.of(data.shape[::-1], (*stack.spacing[:2], 1.0), stack.to_world((0, 0, middle)).tolist(), stack.axes)
+        write_image(Image(data, grid, stacks[0].pixel_type), folder / f"{name}.nii.gz")
 
 
 def _noises(seed: int, frames: int) -> list[np.random.Generator]:
