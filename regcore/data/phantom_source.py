@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from regcore.data.batch import PairBatch, generator, stacked, to_device
-from regcore.data.phantoms import Phantom, list_phantoms, make_phantom
+from regcore.data.phantoms import list_phantoms, make_phantom
 from regcore.data.synthesis.noise import choice
 from regcore.grid import Grid
 from regcore.image import Image
@@ -85,10 +85,9 @@ class PhantomSource:
             "pairs": len(self._learn),
         }
 
-    def _made(self, seeds: range) -> list[PairBatch]:
-        return [pair for seed in seeds for pair in self._pairs(make_phantom(self.options.name, seed))]
-
-    def _pairs(self, phantom: Phantom) -> list[PairBatch]:
+    def pairs_of(self, seed: int) -> list[PairBatch]:
+        """Return the pair that the phantom of that number makes, or those of its slices from the first on."""
+        phantom = make_phantom(self.options.name, seed)
         images = Inputs(phantom.fixed, phantom.moving).upright()
         grid = self._grid(images.fixed.grid)
         still = AffineTransform.identity(grid.dim)
@@ -107,6 +106,9 @@ class PhantomSource:
         return [
             p for p in made if p.fixed_labels is not None and (p.fixed_labels > 0).float().mean() >= self.options.empty
         ]
+
+    def _made(self, seeds: range) -> list[PairBatch]:
+        return [pair for seed in seeds for pair in self.pairs_of(seed)]
 
     def _grid(self, fixed: Grid) -> Grid:
         if self.dimensions == fixed.dim:

@@ -1,4 +1,4 @@
-"""The trainings behind ReSAAtt's tables: with and without the attention cells, and the paper's five weights of smoothness."""
+"""The trainings behind ReSAAtt's tables: with and without its cells, and the paper's five weights of smoothness."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def loss_with(weight: float) -> str:
     """Return the paper's loss with another lambda_R, as an option of the training.
 
     Args:
-        weight: lambda_R as the paper counts it, 150 being that of `RESAATT_WEIGHTS`. ``diffusion`` is the mean over both
-            components and both axes of what ``smoothness`` sums, a fourth of it.
+        weight: lambda_R as the paper counts it, 150 being that of `RESAATT_WEIGHTS`. ``diffusion`` is the mean
+            over both components and both axes of what ``smoothness`` sums, a fourth of it.
     """
     smoothness = 4 * RESAATT_WEIGHTS["smoothness"] * weight / _PUBLISHED
     weights = {"ssim": RESAATT_WEIGHTS["ssim"], "mse": RESAATT_WEIGHTS["mse"], "diffusion": smoothness}

@@ -1,0 +1,101 @@
+"""The paper's claims on ReSAAtt, and of each what the figures say."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Figures = Mapping[str, Any]
+
+NAMES = {"ssim": "SSIM", "uiqi": "UIQI", "dice": "Dice"}
+_LITTLE = 0.01  # percent of pixels; "all but disappears"
+_CLOSE = 0.02
+
+
+def verdict(margin: Figures) -> str:
+    """Return how much the first is better than the second, with the interval, or that it cannot be told.
+
+    Args:
+        margin: ``mean``, ``low`` and ``high`` of the difference; positive: better.
+    """
+    if margin["low"] <= 0 <= margin["high"]:
+        return f"no difference that can be told ({margin['low']:+.4f} to {margin['high']:+.4f})"
+    low, high = sorted((abs(margin["low"]), abs(margin["high"])))
+    return f"{'better' if margin['mean'] > 0 else 'worse'} by {abs(margin['mean']):.4f} ({low:.4f} to {high:.4f})"
+
+
+def signs(margins: Sequence[float]) -> str:
+    """Return in how many seeds the first was better, and the range of the differences."""
+    above = sum(margin > 0 for margin in margins)
+    return f"higher in {above} of {len(margins)} seeds, from {min(margins):+.4f} to {max(margins):+.4f}"
+
+
+def weight_of(run: Figures) -> float:
+    """Return lambda_R of a run of the sweep."""
+    return float(run["variant"].partition("-")[2])
+
+
+def _above(margin: Figures) -> bool:
+    return bool(margin["low"] > 0)
+
+
+def _similar(margin: Figures) -> bool:
+    return bool(abs(margin["mean"]) <= _CLOSE)
+
+
+_COMPARED = (
+    (f"Dice and UIQI similar to demons (here: within {_CLOSE})", "demons", ("dice", "uiqi"), _similar),
+    ("SSIM above demons", "demons", ("ssim",), _above),
+    ("SSIM and UIQI above the U-Net under the same loss", "unet", ("ssim", "uiqi"), _above),
+    ("all three above no registration", "identity", ("ssim", "uiqi", "dice"), _above),
+)
+
+
+def claims(cine: Figures, seeds: Sequence[Figures], sweep: Sequence[Figures]) -> str:
+    """Return the paper's claims, and of each what the figures say.
+
+    Args:
+        cine: the figures of the hearts.
+        seeds: of the trainings on hearts.
+        sweep: of those with other weights of smoothness, the least first.
+    """
+    rows = [["the paper", "here"]]
+    for claim, other, names, good in _COMPARED:
+        found = [cine["margins"][other][name] for name in names]
+        said = "; ".join(f"{NAMES[name]} {verdict(margin)}" for name, margin in zip(names, found, strict=True))
+        rows.append([claim, f"{_holds(all(map(good, found)))}: {said}"])
+    pairs = [run["over_unet"] for run in seeds if "over_unet" in run]
+    if pairs:
+        every = all(run[key]["mean"] > 0 for run in pairs for key in ("ssim", "uiqi"))
+        said = "; ".join(f"{NAMES[key]} {signs([run[key]['mean'] for run in pairs])}" for key in ("ssim", "uiqi"))
+        rows.append(["the same, seed by seed", f"{_holds(every)}: {said}"])
+    if len(sweep) > 1:
+        rows += _claims_of(sweep)
+    return as_markdown(rows, figures=False)
+
+
+def _claims_of(sweep: Sequence[Figures]) -> list[list[str]]:
+    folds = [run["figures"]["folding_percent"]["mean"] for run in sweep]
+    falls = all(a >= b for a, b in itertools.pairwise(folds)) and folds[0] > folds[-1]
+    chain = " ≥ ".join(f"{value:.4f}" for value in folds) if falls else ", ".join(f"{value:.4f}" for value in folds)
+    rows = [["the larger lambda_R, the less folding", f"{_holds(falls)}: {chain} %"]]
+    chosen = next((run for run in sweep if weight_of(run) == 150), None)
+    if chosen is not None:
+        rare = chosen["figures"]["folding_percent"]["mean"]
+        rows.append(["at 150 folding all but disappears", f"{_holds(rare <= _LITTLE)}: {rare:.4f} % of pixels"])
+    for key, where in (("dice", 15.0), ("ssim", 1.5)):
+        best = max(sweep, key=lambda run: run["figures"][key]["median"])
+        here = weight_of(best)
+        rows.append([f"the best {NAMES[key]} is at {where:g}", f"{_holds(here == where)}: it is at {here:g}"])
+    return rows
+
+
+def _holds(good: bool) -> str:
+    return "holds" if good else "does not hold"
+
+
+def as_markdown(rows: Sequence[Sequence[str]], *, figures: bool = True) -> str:
+    """Return a table, the first row its heading, figures to the right."""
+    heading, *others = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([heading, "| --- |" + (" ---: |" if figures else " --- |") * (len(rows[0]) - 1), *others])

@@ -1,0 +1,155 @@
+"""How ReSAAtt's trainings differ in their loss, how demons and scores work, and what the page says of figures."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from regcore.data.batch import PairBatch
+from regcore.losses import create_loss
+from regcore.losses.resaatt import resaatt_loss
+from regcore.ops.sampling import warp
+from regcore.ops.smoothing import gaussian
+
+FOLDER = Path(__file__).resolve().parent
+METRICS = ("ssim", "uiqi", "dice")
+
+
+@pytest.fixture(autouse=True)
+def _beside_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+
+def module(name: str) -> ModuleType:
+    return importlib.import_module(name)
+
+
+def margin(mean: float, half: float = 0.01) -> dict[str, float]:
+    return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+def figures(value: float, folding: float) -> dict[str, dict[str, float]]:
+    keys = ("mean", "median", "low", "high", "most")
+    found = {name: dict.fromkeys(keys, value) for name in METRICS}
+    return found | {"folding_percent": dict.fromkeys(keys, folding) | {"share": 0.5}}
+
+
+def kind() -> dict[str, object]:
+    methods = {name: figures(0.5, 0.0) | {"ms": 3.0} for name in ("identity", "demons", "unet", "resaatt")}
+    better = {"identity": 0.3, "demons": -0.05, "unet": 0.001}
+    model = {"file": "a.safetensors", "parameters": 1234, "sha256": "0" * 64}
+    return {
+        "pairs": 6,
+        "groups": 3,
+        "structures": 3,
+        "methods": methods,
+        "margins": {other: dict.fromkeys(METRICS, margin(mean)) for other, mean in better.items()},
+        "models": {"resaatt": model, "unet": model},
+    }
+
+
+def sweep(folding: list[float]) -> list[dict[str, object]]:
+    weights = (0.15, 1.5, 15, 150, 1500)
+    return [
+        {"experiment": "resaatt-sweep", "variant": f"lambda-{weight}", "seed": 1, "figures": figures(value, folds)}
+        for weight, folds, value in zip(weights, folding, (0.1, 0.2, 0.4, 0.3, 0.1), strict=True)
+    ]
+
+
+def test_the_published_weight_gives_the_published_loss() -> None:
+    torch.manual_seed(0)
+    warped, fixed = torch.rand(2, 2, 1, 64, 64)
+    # What the two count differs by the last row and column alone: there is none of this field's change there.
+    inside = torch.zeros(1, 1, 64, 64)
+    inside[..., 8:-8, 8:-8] = 1
+    displacement = torch.randn(2, 2, 64, 64) * inside
+    terms = {"ssim": (warped, fixed), "mse": (warped, fixed), "diffusion": (displacement,)}
+    total = sum(
+        term["weight"] * create_loss(term["name"])(*terms[term["name"]])
+        for term in json.loads(module("resaatt_runs").loss_with(150.0))
+    )
+    torch.testing.assert_close(total, resaatt_loss(warped, fixed, displacement), rtol=0.02, atol=0)
+    weak = json.loads(module("resaatt_runs").loss_with(15.0))
+    assert weak[2]["weight"] == pytest.approx(0.1 * 4 * 0.9408)
+
+
+def test_demons_find_a_shift() -> None:
+    torch.manual_seed(0)
+    moving = gaussian(torch.rand(1, 1, 64, 64), 3.0)
+    moving = (moving - moving.min()) / (moving.max() - moving.min())
+    shift = torch.tensor([1.5, -2.5])[None, :, None, None].expand(1, 2, 64, 64)
+    fixed = warp(moving, shift, padding="border")
+    demons = module("resaatt_demons")
+    found = demons.demons(fixed, moving, demons.Settings(50, 1.0, False))
+    assert found.shape == (1, 2, 64, 64)
+    middle = found[..., 16:-16, 16:-16].mean(dim=(0, 2, 3))
+    torch.testing.assert_close(middle, torch.tensor([1.5, -2.5]), atol=0.3, rtol=0)
+
+
+def test_scores_are_perfect_where_the_truth_is_known() -> None:
+    image = torch.rand(1, 1, 40, 40, generator=torch.Generator().manual_seed(0))
+    labels = torch.zeros(1, 40, 40, dtype=torch.long)
+    labels[:, 10:20, 12:30] = 2
+    shift = torch.zeros(1, 2, 40, 40)
+    shift[:, 0] = 3.0
+    pair = PairBatch(image, image.roll(3, 2), labels, labels.roll(3, 1))
+    test = module("resaatt_pairs").TestPairs([pair, pair], [0, 1], (1, 2))
+    still, moved = (module("resaatt_scores").scored(test, [u, u]) for u in (torch.zeros_like(shift), shift))
+    assert moved["dice"] == pytest.approx([1, 1])
+    assert still["dice"] == pytest.approx([0.7, 0.7])
+    assert (moved["ssim"] > still["ssim"] + 0.5).all()
+    assert moved["folding_percent"].max() == 0
+
+
+def test_a_group_counts_once() -> None:
+    interval = module("resaatt_scores").interval
+    values, groups = np.array([1.0, 1.0, 1.0, 4.0]), [7, 7, 7, 9]
+    found = interval(values, groups)
+    assert found["mean"] == 2.5
+    # Two groups: one degree of freedom, 12.706 standard errors of 1.5.
+    assert found["high"] - found["mean"] == pytest.approx(12.7062 * 1.5, rel=1e-4)
+
+
+def test_a_verdict_names_the_side_or_that_there_is_none() -> None:
+    verdict = module("resaatt_claims").verdict
+    assert verdict(margin(0.05)) == "better by 0.0500 (0.0400 to 0.0600)"
+    assert verdict(margin(-0.05)) == "worse by 0.0500 (0.0400 to 0.0600)"
+    assert verdict(margin(0.005)).startswith("no difference")
+
+
+def test_claims_follow_the_figures() -> None:
+    claims = module("resaatt_claims").claims
+    falling = claims(kind(), [], sweep([3.0, 1.0, 0.2, 0.0, 0.0]))
+    assert "less folding | holds: 3.0000 ≥ 1.0000" in falling
+    assert "the best Dice is at 15 | holds" in falling
+    assert "the best SSIM is at 1.5 | does not hold: it is at 15" in falling
+    assert "| does not hold: Dice worse by 0.0500" in falling
+    assert "no registration | holds" in falling
+    assert "| does not hold: SSIM no difference" in falling
+    assert "less folding | does not hold" in claims(kind(), [], sweep([1.0, 3.0, 0.2, 0.0, 0.0]))
+    assert "disappears | does not hold" in claims(kind(), [], sweep([3.0, 1.0, 0.2, 0.1, 0.0]))
+
+
+def test_the_page_is_made_of_the_figures_that_are_there(tmp_path) -> None:
+    section = module("resaatt_page").section
+    assert section(tmp_path).endswith("Not measured yet.")
+    about = {"command": "python resaatt.py", "date": "2026-01-01", "processor": "P", "threads": 1, "versions": {}}
+    demons = {"iterations": 50, "sigma": 1.0, "match": True}
+    (tmp_path / "resaatt_test.json").write_text(json.dumps(about | {"demons": demons, "cine": kind(), "brain": kind()}))
+    text = section(tmp_path)
+    assert text.count("Not measured yet.") == 2
+    assert "| ReSAAtt | 0.500 |" in text
+    over = dict.fromkeys(METRICS, margin(0.02))
+    runs = [{"experiment": "resaatt-cine", "variant": "resaatt", "seed": s, "figures": figures(0.9, 0)} for s in (1, 2)]
+    runs = [one | {"over_unet": over} for one in runs] + sweep([3.0, 1.0, 0.2, 0.0, 0.0])
+    (tmp_path / "resaatt_trained_test.json").write_text(json.dumps(about | {"runs": runs}))
+    text = section(tmp_path)
+    assert "Not measured yet." not in text
+    assert "higher in 2 of 2 seeds" in text
+    assert "| 1500 | 0.0000 |" in text
