@@ -137,8 +137,9 @@ def _network(path: Path) -> RegistrationModel:
 
 def _method(network: RegistrationModel) -> Method:
     def register(fixed: Tensor, moving: Tensor) -> Tensor:
-        with torch.inference_mode():
-            return network(fixed, moving).displacement.float().clone()
+        with torch.no_grad():
+            field: Tensor = network(fixed, moving).displacement
+        return field.float()
 
     return register
 
