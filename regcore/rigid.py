@@ -41,9 +41,9 @@ class RigidResult:
 
     Attributes:
         transform: fixed to moving points, about the crop's centre.
-        spread_mm: how far the members, after the last stage and after the one before, lie from the result on the
-            organ's surface, root mean square: it grows where members disagree, and where the last stage still had
-            much to correct. None for one member.
+        spread_mm: how far the members, after each stage, lie from the result on the organ's surface, root mean
+            square: it grows where members disagree, and where later stages still had much to correct. None for one
+            member.
         stages: the mean after each stage, the last one is ``transform``.
         seconds: wall seconds of each stage.
         crop: where the networks looked.
@@ -102,16 +102,16 @@ def register_rigid(
     members = _perturbed(_rigid(start), crop, ensemble, seed)
     # About another centre than the crop's, a mirror would move the centre too.
     mirrored = (torch.arange(ensemble) % 2 == 1) & (first.convention.center == "crop")
-    means, seconds, recent = [], [], members
+    means, seconds, seen = [], [], list[Tensor]()
     for stage in range(count):
         if cancelled is not None and cancelled():
             raise Cancelled
         began = time.perf_counter()
-        before, members = members, _advance(networks[min(stage, len(networks) - 1)], pair, frame, members, mirrored)
-        recent = torch.cat([before, members]) if stage > 0 else members
+        members = _advance(networks[min(stage, len(networks) - 1)], pair, frame, members, mirrored)
+        seen.append(members)
         means.append(_mean(members, crop.centre))
         seconds.append(time.perf_counter() - began)
-    spread = _spread(recent, means[-1], surface) if ensemble > 1 else None
+    spread = _spread(torch.cat(seen), means[-1], surface) if ensemble > 1 else None
     return RigidResult(means[-1], spread, tuple(means), tuple(seconds), crop)
 
 

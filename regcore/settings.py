@@ -30,7 +30,7 @@ class Settings:
         weights: folder of weights to use in the place of the user's and the package's.
         stages: models and ``refine``, one going on from the other, in the place of ``model``; None: ``model``, then
             refinement.
-        passes: of a rigid model; None: one per trained network.
+        passes: of a rigid model; None: see `regcore.rigid_step.usual_passes`.
         ensemble: runs of a rigid model from slightly different starts; 1: no spread is known.
         slicewise: register a volume slice by slice, nothing moving between slices; None: where the model registers
             2D images and the slices are thick, or where it registers nothing else.

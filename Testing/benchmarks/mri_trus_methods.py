@@ -18,7 +18,7 @@ from regcore.image import Image
 from regcore.models import RigidModel, model_info
 from regcore.rigid import register_rigid
 from regcore.rigid_refine import keep_better, refine_rigid
-from regcore.rigid_step import organ_start
+from regcore.rigid_step import organ_start, usual_passes
 from regcore.transform import AffineTransform, RigidTransform
 from regcore.weights import load_trained
 
@@ -83,12 +83,13 @@ def find_methods(
         if model_info(name).kind != "rigid":
             raise ValueError(f"methods: {name} is no rigid model; expected one, or {', '.join(PEERS)}")
         networks = trained_networks(name, weights, tell)
-        for stages in (1, 2):
+        usual = usual_passes(networks)
+        for stages in sorted({1, 2, usual}):
             found[f"{name} x{stages}"] = partial(_network, networks, stages, 1)
             found[f"{name} x{stages}, ensemble"] = partial(_network, networks, stages, ensemble)
-        found[f"{name} x2, ensemble, from centres"] = partial(_from_centres, networks, ensemble)
+        found[f"{name} x{usual}, ensemble, from centres"] = partial(_from_centres, networks, ensemble)
         if networks[0].convention.fixed_input == "image":
-            found[f"{name} x2, ensemble + refine"] = partial(_refined, networks, ensemble)
+            found[f"{name} x{usual}, ensemble + refine"] = partial(_refined, networks, ensemble)
     return found
 
 
@@ -140,12 +141,12 @@ def _network(networks: Sequence[RigidModel], stages: int, ensemble: int, case: C
 
 def _from_centres(networks: Sequence[RigidModel], ensemble: int, case: Case, seed: int) -> Registering:
     """As `regcore register` does when no start is known: it does not matter which start was given."""
-    network = _network(networks, 2, ensemble, case, seed)
+    network = _network(networks, usual_passes(networks), ensemble, case, seed)
     return lambda _: network(organ_start(case.gland, case.moving))
 
 
 def _refined(networks: Sequence[RigidModel], ensemble: int, case: Case, seed: int) -> Registering:
-    network = _network(networks, 2, ensemble, case, seed)
+    network = _network(networks, usual_passes(networks), ensemble, case, seed)
 
     def register(start: AffineTransform) -> Result:
         found = network(start)

@@ -129,9 +129,10 @@ def test_the_whole_command(bench, data_folder, tmp_path, capsys, monkeypatch) ->
     record = json.loads(file.read_text())
     names = list(record["outcomes"]["case03"])
     assert [name.removeprefix("attention-reg-small ") for name in names] == [
-        "start", "x1", "x1, ensemble", "x2", "x2, ensemble", "x2, ensemble, from centres", "x2, ensemble + refine"
+        "start", "x1", "x1, ensemble", "x2", "x2, ensemble", "x4", "x4, ensemble",
+        "x4, ensemble, from centres", "x4, ensemble + refine",
     ]  # fmt: skip
     assert len({of[0]["start_mm"] for of in record["outcomes"]["case03"].values()}) == 1
     printed = capsys.readouterr().out
-    assert "s warm, stage 1" in printed
+    assert "s warm, pass 1" in printed
     assert "0 of 1 refinements kept" in printed or "1 of 1 refinements kept" in printed

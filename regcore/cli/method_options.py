@@ -64,7 +64,7 @@ def add_method_options(made: ArgumentParser, init_note: str = "") -> None:
     )
     made.add_argument("--gland-labels", type=str, default="1", help="labels that make up the gland, for rigid models")
     made.add_argument("--weights", type=Path | None, default=None, help="folder of weights, looked into first")
-    made.add_argument("--passes", type=int | None, default=None, help="of a rigid model; default: as trained")
+    made.add_argument("--passes", type=int | None, default=None, help="of a rigid model; default: 4 with two networks")
     made.add_argument("--ensemble", type=int, default=8, help="runs of a rigid model, for its spread; 1: one run")
     made.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
     made.add_argument("--seed", type=int, default=0, help="of the ensemble, and of networks without trained weights")
