@@ -84,6 +84,14 @@ def test_phantoms_come_with_their_true_displacement(name, size):
     assert not list(source.validation(CPU))
 
 
+def test_the_pair_of_a_number_is_always_the_same():
+    source = PhantomSource(PhantomOptions("digits", 2, 1, (28, 28), 1.0), 0)
+    assert torch.equal(source.pairs_of(1_000_000)[0].fixed, next(source.validation(CPU)).fixed)
+    drawn = source.draw(range(8), CPU).fixed
+    made = [source.pairs_of(number)[0].fixed[0] for number in range(2)]
+    assert all(any(torch.equal(one, other) for other in made) for one in drawn)
+
+
 def test_a_stack_phantom_comes_as_slices():
     source = PhantomSource(PhantomOptions("cine", 1, 0, (96, 100), 2.0), 0)
     batch = source.draw([0, 1, 2, 3], CPU)
