@@ -87,7 +87,7 @@ def network_displacement(
     torch.manual_seed(settings.seed)
     trained = load_trained(name, settings.weights, dimensions)
     model = cast(RegistrationModel, trained.networks[0]).to(device)
-    if getattr(model, "match_contrast", False) and not _have_contrast_in_common(pair):
+    if getattr(model, "match_contrast", False) and not have_contrast_in_common(pair):
         return torch.zeros_like(pair.fixed).repeat(1, fixed.dim, *[1] * fixed.dim), grid, _left_out(trained)
     with torch.inference_mode():
         if stack is None:
@@ -99,10 +99,10 @@ def network_displacement(
     return displacement.clone(), grid, trained
 
 
-def _have_contrast_in_common(pair: Pair) -> bool:
-    """Whether the images are alike once their contrast is matched: a network that relies on it is lost otherwise."""
-    inside = (pair.fixed > 0) | (pair.moving > 0)
-    return ncc(pair.fixed, matched(pair.moving, pair.fixed), inside) >= _IN_COMMON
+def have_contrast_in_common(pair: Pair) -> bool:
+    """Whether the images are alike once their contrast is matched; if not, a deformation of one is guesswork."""
+    fixed, moving = pair.sparse()
+    return ncc(fixed, matched(moving, fixed), (fixed > 0) | (moving > 0)) >= _IN_COMMON
 
 
 def _left_out(trained: Trained) -> Trained:

@@ -89,6 +89,13 @@ class Pair:
     moving_mask: Tensor | None
     grid: Grid
 
+    def sparse(self) -> tuple[Tensor, Tensor]:
+        """Return both images; of large ones every second voxel along each axis, which tells as much on the whole."""
+        if self.fixed.numel() <= _SAMPLED:
+            return self.fixed, self.moving
+        here = (slice(None), slice(None), *[slice(None, None, 2)] * self.grid.dim)
+        return self.fixed[here], self.moving[here]
+
 
 def gland_of(labels: Image, name: str, values: Sequence[int] = (1,)) -> Image:
     """Return the mask of some labels of a label map: the organ that a rigid network registers.

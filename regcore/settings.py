@@ -61,6 +61,11 @@ class Settings:
         return network if self.refine == 0 else (*network, REFINE)
 
     @property
+    def left_open(self) -> bool:
+        """Whether it was left to the program how to refine."""
+        return self.refine is None and self.similarity == "auto"
+
+    @property
     def networks(self) -> tuple[str, ...]:
         """The models among them."""
         return tuple(name for name in self.chain if name != REFINE)

@@ -9,7 +9,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from regcore.deformable_step import added, dense_transform, network_displacement, runs_slicewise
+from regcore.deformable_step import (
+    added,
+    dense_transform,
+    have_contrast_in_common,
+    network_displacement,
+    runs_slicewise,
+)
 from regcore.grid import Grid
 from regcore.metrics.similarity import ncc
 from regcore.preprocess import Inputs, Pair, make_pair
@@ -28,6 +34,10 @@ SAME_CONTRAST = 0.5  # least correlation, after the initial transform, of images
 _LARGE_FOR_MIND = 1_500_000  # voxels from which its many channels stop at half size
 _OTHER_CONTRAST = (
     "The images differ in contrast: where they show one rigid organ, a rigid result (init rigid, refine 0) is safer."
+)
+_TOO_UNLIKE = (
+    "The images are too unlike for a deformation that could be trusted, even with their contrast matched: refinement "
+    "was left out; refine N or similarity mind asks for it all the same."
 )
 
 
@@ -114,6 +124,8 @@ def refined(found: Found, work: Work, report: Report, stop: CancelCheck) -> Foun
     # Slices cannot go on from a displacement across them: they are cut from what it shows.
     pair = make_pair(work.inputs, found.transform(work.grid) if slicewise else found.linear, work.grid)
     metric = work.settings.similarity if work.settings.similarity != "auto" else _similarity_for(pair)
+    if metric == "mind" and work.settings.left_open and not have_contrast_in_common(pair):
+        return replace(found, warnings=(*found.warnings, _TOO_UNLIKE), slicewise=slicewise)
     options = _refine_options(pair, metric, work.settings)
     if slicewise:
         gain = _refine_slices(pair, Stack.of(work.grid), options, work.device, report, stop)
@@ -126,9 +138,7 @@ def refined(found: Found, work: Work, report: Report, stop: CancelCheck) -> Foun
 
 
 def _similarity_for(pair: Pair) -> Literal["lncc", "mind"]:
-    # Every second voxel tells as much.
-    sparse = (slice(None), slice(None), *[slice(None, None, 2)] * pair.grid.dim)
-    fixed, moving = pair.fixed[sparse], pair.moving[sparse]
+    fixed, moving = pair.sparse()
     same = ncc(fixed, moving, (fixed > 0) | (moving > 0)) >= SAME_CONTRAST
     return "lncc" if same else "mind"
 

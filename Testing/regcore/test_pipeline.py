@@ -146,6 +146,17 @@ def test_other_contrast_goes_by_mind(pair):
     assert error(found.transform).mean() < 0.8 * error(found.initial).mean()
 
 
+def test_images_without_anything_in_common_are_not_deformed_unasked(pair):
+    noise = torch.from_numpy(np.random.default_rng(0).random(tuple(pair.moving.data.shape), dtype=np.float32))
+    unlike = Inputs(pair.fixed, pair.moving.with_data(noise))
+    found = register(unlike, Settings(init=("none",)))
+    assert found.metric == "none"
+    assert any("too unlike" in warning for warning in found.warnings)
+    assert error(found.transform, AffineTransform.identity(3)).max() < 1e-6
+    asked = register(unlike, Settings(init=("none",), refine=4))
+    assert asked.metric == "mind"
+
+
 def test_2d():
     def image(grid, through=None):
         points = grid.points().numpy()
