@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 DEMO := demo
 
-.PHONY: demo test lint bench bench-prostate results clean
+.PHONY: demo test lint bench bench-prostate results papers papers-train clean
 
 demo: .venv/demo
 	$(BIN)/regcore phantom brain -o $(DEMO)/pair --seed 0
@@ -29,6 +29,16 @@ bench-prostate: .venv/demo
 # Every trained model against its peers; PARTS="--only contrast" measures one part again.
 results: .venv/test .venv-bench/ready
 	$(BIN)/python Testing/benchmarks/results.py $(PARTS)
+
+# The papers' experiments, with the weights at hand; papers-train trains, for hours, what its page tells of trainings.
+papers: .venv/test
+	$(BIN)/python Testing/benchmarks/papers/resaatt.py
+	$(BIN)/python Testing/benchmarks/papers/air.py
+	$(BIN)/python Testing/benchmarks/papers/page.py
+
+papers-train: .venv/test
+	$(BIN)/python Testing/benchmarks/papers/train.py $(PARTS)
+	$(BIN)/python Testing/benchmarks/papers/page.py
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }

@@ -12,6 +12,8 @@ PROJECT = Path(__file__).resolve().parents[3]
 CONFIGS = PROJECT / "Resources" / "configs"
 FIGURES = PROJECT / "Resources" / "results" / "papers"
 
+sys.path.append(str(PROJECT / "Testing" / "benchmarks"))  # whoever imports this finds the other benchmarks' modules
+
 # Modules that each hold a RUNS, in the order of training.
 PARTS = ("resaatt_runs", "air_runs", "ablation_runs")
 
@@ -42,16 +44,23 @@ class Run:
 
     def command(self, root: Path) -> list[str]:
         """Return the program and its words."""
-        config = str((CONFIGS / f"{self.config}.yaml").relative_to(PROJECT))
-        return [self.program, config, "-o", str(self.folder(root)), "--seed", str(self.seed), *self.words]
+        if self.program == "regcore-train":
+            return [self.program, *self._words(root)]
+        return ["python", str(self._script.relative_to(PROJECT)), *self._words(root)]
 
     def started(self, root: Path, threads: int) -> list[str]:
         """Return what this interpreter is to be started with, in the folder of the project."""
-        script = ["-m", "regcore.training.command"]
-        if self.program != "regcore-train":
-            script = [str(Path(__file__).with_name(self.program))]
+        script = ["-m", "regcore.training.command"] if self.program == "regcore-train" else [str(self._script)]
         more = ["--resume", "-q", "--run.pictures", "false", "--run.threads", str(threads)]
-        return [sys.executable, *script, *self.command(root)[1:], *more]
+        return [sys.executable, *script, *self._words(root), *more]
+
+    @property
+    def _script(self) -> Path:
+        return Path(__file__).resolve().with_name(self.program)
+
+    def _words(self, root: Path) -> list[str]:
+        config = str((CONFIGS / f"{self.config}.yaml").relative_to(PROJECT))
+        return [config, "-o", str(self.folder(root)), "--seed", str(self.seed), *self.words]
 
 
 def runs() -> tuple[Run, ...]:

@@ -11,6 +11,7 @@ import csv
 import json
 import os
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -120,7 +121,7 @@ def record(run: Run, root: Path) -> Record:
     return {
         "variant": run.variant,
         "seed": run.seed,
-        "command": " ".join(run.command(Path("bench/papers"))),
+        "command": shlex.join(run.command(Path("bench/papers"))),
         "steps": config["run"]["steps"],
         **{name: round(value) for name, value in took.items()},
         "date": ended.date().isoformat(),
