@@ -38,12 +38,8 @@ def page(figures: Path) -> str:
     Args:
         figures: the folder of the JSON files.
     """
-    sections = [importlib.import_module(part).section(figures).strip() for part in PARTS if _is_there(part)]
+    sections = [importlib.import_module(part).section(figures).strip() for part in PARTS]
     return "\n\n".join([_ABOUT.strip(), *sections]) + "\n"
-
-
-def _is_there(part: str) -> bool:
-    return Path(__file__).with_name(f"{part}.py").is_file()
 
 
 if __name__ == "__main__":
