@@ -32,7 +32,7 @@ class Settings(NamedTuple):
     match: bool
 
 
-CHOSEN = Settings(100, 1.5, True)
+CHOSEN = Settings(150, 0.7, False)
 
 
 def demons(fixed: Tensor, moving: Tensor, settings: Settings = CHOSEN) -> Tensor:
