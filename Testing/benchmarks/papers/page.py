@@ -11,7 +11,7 @@ from pathlib import Path
 from plan import FIGURES
 
 # Modules that each hold a section(figures), in the order of the page.
-PARTS = ("resaatt_page", "air_page", "ablations_page")
+PARTS = ("resaatt_page", "air_page", "ablations_page", "trainings_page")
 
 _ABOUT = """# The papers' experiments, repeated
 

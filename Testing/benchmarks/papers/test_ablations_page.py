@@ -94,6 +94,6 @@ def test_nothing_is_said_of_parts_of_a_network_that_learnt_nothing(ablations, tm
 
 def test_the_page_has_the_parts_in_order(tmp_path) -> None:
     text = importlib.import_module("page").page(tmp_path)
-    places = [text.index(name) for name in ("ReSAAtt", "AiR", "## Ablations")]
+    places = [text.index(name) for name in ("## ReSAAtt", "## AiR", "## Ablations", "## Trainings")]
     assert places == sorted(places)
     assert text.startswith("# The papers' experiments, repeated\n")
