@@ -61,7 +61,8 @@ def _about(found: Figures) -> str:
         "follow: each is the fixed image once, with another at random as the moving one. All learn from the same "
         "mix of pairs under the same loss (mean squared error, plus 0.01 times the mean squared difference of "
         "neighbouring displacements, which the paper does not have), one seed each. Dice is that of pixels above "
-        "0.5; ± is half the 95 % interval over the pairs, which knows nothing of other seeds."
+        "0.5; ± is half the 95 % interval over the pairs, which knows nothing of other seeds, and brackets hold such "
+        "intervals of the difference, pair by pair."
     )
 
 
@@ -95,7 +96,7 @@ def _picture() -> str:
 
 
 def _cost(models: Figures, records: Sequence[Figures]) -> str:
-    rows = [["network", "weights", "ms for one pair", "ms per pair of 250", "steps", "training, CPU minutes"]]
+    rows = [["network", "weights", "CPU ms for one pair", "CPU ms per pair of 250", "steps", "training, CPU minutes"]]
     trained = {one["variant"]: one for one in records}
     for name in models:
         one, run = models[name], trained.get(name)
