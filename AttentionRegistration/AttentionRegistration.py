@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,9 @@ from AttentionRegistrationLib.choices import preset_folder, read_presets
 from AttentionRegistrationLib.logic import Logic, register_volumes
 from AttentionRegistrationLib.parameters import Parameters
 from AttentionRegistrationLib.results import Outcome
+from AttentionRegistrationLib.series import register_sequence
+from AttentionRegistrationLib.series_results import SeriesOutcome
+from AttentionRegistrationLib.series_widget import SeriesTab
 from AttentionRegistrationLib.session_widget import SessionTab
 from AttentionRegistrationLib.widget import Panel
 
@@ -58,6 +62,7 @@ class AttentionRegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMi
         self.logic: AttentionRegistrationLogic
         self.panel: Panel
         self.session: SessionTab
+        self.series: SeriesTab
 
     def setup(self) -> None:
         """Build the panel."""
@@ -72,8 +77,14 @@ class AttentionRegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMi
         self.ui.tabs.addTab(tab, _("MRI-TRUS session"))
         tab.setMRMLScene(slicer.mrmlScene)
         widgets = slicer.util.childWidgetVariables(tab)
-        self.session = SessionTab(widgets, tab, self.logic.engine, self.panel.wait_for)
+        self.session = SessionTab(widgets, tab, self.logic.engine, partial(self.panel.wait_for, "session"))
         self.session.set_scene(slicer.mrmlScene)
+        tab = slicer.util.loadUI(self.resourcePath("UI/CineSeries.ui"))
+        self.ui.tabs.addTab(tab, _("Cine series"))
+        tab.setMRMLScene(slicer.mrmlScene)
+        widgets = slicer.util.childWidgetVariables(tab)
+        leave_to = partial(self.panel.wait_for, "series")
+        self.series = SeriesTab(widgets, tab, self.logic.engine, self.panel.method, leave_to)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
@@ -92,6 +103,7 @@ class AttentionRegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMi
         """The module is unloaded."""
         self.removeObservers()
         self.session.close()
+        self.series.close()
         self.panel.close()
 
     def onReload(self) -> None:
@@ -103,6 +115,7 @@ class AttentionRegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMi
     def onSceneStartClose(self, caller: Any, event: str) -> None:
         """The nodes are about to go."""
         self.session.set_scene(None)
+        self.series.scene_closes()
         self.panel.scene_closes()
 
     def onSceneEndClose(self, caller: Any, event: str) -> None:
@@ -135,6 +148,15 @@ class AttentionRegistrationLogic(ScriptedLoadableModuleLogic):
             RegistrationError: the registration failed.
         """
         return register_volumes(fixed, moving, logic=self.engine, **options)
+
+    def registerSequence(self, sequence: Any, reference: int = 0, **options: Any) -> SeriesOutcome:
+        """Register every frame of a sequence node to one; see `AttentionRegistrationLib.series.register_sequence`.
+
+        Raises:
+            ValueError: the sequence or the options cannot be registered.
+            RegistrationError: a frame failed.
+        """
+        return register_sequence(sequence, reference, logic=self.engine, **options)
 
 
 class AttentionRegistrationTest(ScriptedLoadableModuleTest):

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from AttentionRegistrationLib.results import Outcome
 from AttentionRegistrationLib.wording import in_panel
 from AttentionRegistrationLib.worker_client import Message
 
@@ -67,8 +66,8 @@ class Listener(Protocol):
     def on_progress(self, progress: Progress) -> None:
         """Called by `Logic.poll` whenever there is news."""
 
-    def on_done(self, outcome: Outcome) -> None:
-        """Called when all nodes are in the scene."""
+    def on_done(self, outcome: Any) -> None:
+        """Called when all nodes are in the scene, with an `Outcome` or what takes its place."""
 
     def on_failed(self, failure: Failure) -> None:
         """Called when there is no result; the scene is as it was."""
@@ -78,7 +77,7 @@ class Collector:
     """A listener that keeps how a registration ended, for scripts."""
 
     def __init__(self, on_progress: Callable[[Progress], None] | None) -> None:
-        self.outcome: Outcome | None = None
+        self.outcome: Any = None
         self.failure = Failure("internal", "The registration ended without a word.")
         self._on_progress = on_progress
 
@@ -87,7 +86,7 @@ class Collector:
         if self._on_progress is not None:
             self._on_progress(progress)
 
-    def on_done(self, outcome: Outcome) -> None:
+    def on_done(self, outcome: Any) -> None:
         """Keep the outcome."""
         self.outcome = outcome
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +14,9 @@ from AttentionRegistrationLib import nodes_input, results
 from AttentionRegistrationLib.events import Failure, Listener, refusal
 from AttentionRegistrationLib.nodes import Array
 from AttentionRegistrationLib.request import Request, message
-from AttentionRegistrationLib.results import Outcome
 from AttentionRegistrationLib.worker_client import WAIT, Message, PrivateFolder
+
+Adder = Callable[[Message, PrivateFolder, Request, nodes_input.Inputs], Generator[bool, None, Any]]
 
 
 class Stopped(Exception):  # noqa: N818
@@ -35,6 +37,7 @@ class Job:
         listener: who is told.
         inputs: what the request's nodes hold.
         began: when it was started.
+        add: makes nodes of the worker's result; what it returns is the outcome.
         steps: what is left to do; see `work`.
         sent: when the worker was asked; None: not yet.
         heard: when the worker last gave a sign of life.
@@ -50,7 +53,8 @@ class Job:
     listener: Listener
     inputs: nodes_input.Inputs
     began: float
-    steps: Generator[bool, None, Outcome] | None = None
+    add: Adder = results.add
+    steps: Generator[bool, None, Any] | None = None
     sent: float | None = None
     heard: float = 0.0
     pinged: float = 0.0
@@ -65,7 +69,7 @@ class Job:
         return self.sent is not None and self.answer is None
 
 
-def work(job: Job, is_ready: Callable[[], bool], send: Callable[[Message], None]) -> Generator[bool, None, Outcome]:
+def work(job: Job, is_ready: Callable[[], bool], send: Callable[[Message], None]) -> Generator[bool, None, Any]:
     """Do a registration piece by piece; its private folder is removed at the end, however that comes.
 
     Args:
@@ -96,7 +100,7 @@ def work(job: Job, is_ready: Callable[[], bool], send: Callable[[Message], None]
             raise Stopped(refusal(job.answer))
         job.news = _stage(1.0, "finishing", "Adding the results to the scene")
         job.answer["notes"] = [*job.inputs.notes, *(job.answer.get("notes") or ())]
-        return (yield from results.add(job.answer, folder, job.request, job.inputs))
+        return (yield from job.add(job.answer, folder, job.request, job.inputs))
     finally:
         folder.remove()
 

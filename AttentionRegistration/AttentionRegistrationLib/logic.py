@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from AttentionRegistrationLib import compat, nodes_input
+from AttentionRegistrationLib import compat, nodes_input, results
 from AttentionRegistrationLib.events import (
     UNCHANGED,
     Collector,
@@ -23,7 +23,7 @@ from AttentionRegistrationLib.events import (
     progress_of,
     unexpected,
 )
-from AttentionRegistrationLib.job import Job, Stopped, work
+from AttentionRegistrationLib.job import Adder, Job, Stopped, work
 from AttentionRegistrationLib.request import Node, Outputs, Request
 from AttentionRegistrationLib.results import Outcome
 from AttentionRegistrationLib.worker_client import MORE, Message, WorkerClient, remove_stale_folders
@@ -93,8 +93,13 @@ class Logic:
             self._started = time.monotonic()
             self._client.start()
 
-    def start(self, request: Request, listener: Listener) -> None:
+    def start(self, request: Request, listener: Listener, add: Adder = results.add) -> None:
         """Begin a registration; `poll` does the rest.
+
+        Args:
+            request: what to do.
+            listener: who is told.
+            add: makes the outcome of the worker's result.
 
         Raises:
             ValueError: one is under way, or the request cannot be registered; the sentence says why.
@@ -102,7 +107,7 @@ class Logic:
         if self._job is not None:
             raise ValueError("A registration is under way; wait for it or cancel it.")
         inputs = nodes_input.read(request)
-        job = Job(str(next(self._numbers)), request, listener, inputs, time.monotonic())
+        job = Job(str(next(self._numbers)), request, listener, inputs, time.monotonic(), add)
         job.steps = work(job, lambda: self._ready, self._client.send)
         try:
             self.warm_up()
@@ -145,6 +150,15 @@ class Logic:
         """
         listener = Collector(on_progress)
         self.start(request, listener)
+        outcome: Outcome = self.wait(listener)
+        return outcome
+
+    def wait(self, listener: Collector) -> Any:
+        """Poll until nothing is under way any more; return the outcome.
+
+        Raises:
+            RegistrationError: there is none.
+        """
         try:
             while self.busy:
                 self.poll()

@@ -24,6 +24,11 @@ def set_opacity(opacity: float) -> None:
     slicer.util.setSliceViewerLayers(foregroundOpacity=opacity)
 
 
+def show_chart(chart: Node) -> None:
+    """Show a chart in a layout that has a place for plots."""
+    slicer.modules.plots.logic().ShowChartInLayout(chart)
+
+
 def checkerboard(fixed: Node, warped: Node) -> Node:
     """Make a volume node with cubes of both, which lie on the same grid; the scene is saved without it.
 

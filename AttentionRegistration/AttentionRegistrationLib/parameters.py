@@ -125,16 +125,11 @@ def to_request(chosen: Parameters, preset: Preset) -> Request:
         chosen: the panel's choices.
         preset: the one that ``chosen`` names; a model chosen by hand takes its place, but not that of its other parts.
     """
-    by_hand = bool(chosen.model)
-    choices: dict[str, Any] = {"model": chosen.model} if by_hand else {"preset": preset.name}
-    if by_hand:
-        choices |= {"init": preset.init, "similarity": preset.similarity, "slicewise": preset.slicewise}
+    choices = method(chosen, preset)
+    if chosen.model:
+        choices["init"] = preset.init
     if chosen.initial:
         choices["init"] = ("none",) if chosen.initial == NODE else tuple(chosen.initial.split(","))
-    if chosen.similarity:
-        choices["similarity"] = chosen.similarity
-    if not chosen.refine or chosen.iterations:
-        choices["refine"] = chosen.iterations if chosen.refine else 0
     paired_points = chosen.fixed_points and chosen.moving_points
     return Request(
         fixed=chosen.fixed,
@@ -146,10 +141,23 @@ def to_request(chosen: Parameters, preset: Preset) -> Request:
         fixed_landmarks=chosen.fixed_points if paired_points else None,
         moving_landmarks=chosen.moving_points if paired_points else None,
         start=chosen.initial_transform if chosen.initial == NODE else None,
-        device=chosen.device,
         outputs=Outputs(chosen.inverse, chosen.jacobian, chosen.attention),
         **choices,
     )
+
+
+def method(chosen: Parameters, preset: Preset) -> dict[str, Any]:
+    """Return what a request says of the method, without how it starts; see `to_request`."""
+    choices: dict[str, Any] = {"device": chosen.device}
+    if chosen.model:
+        choices |= {"model": chosen.model, "similarity": preset.similarity, "slicewise": preset.slicewise}
+    else:
+        choices["preset"] = preset.name
+    if chosen.similarity:
+        choices["similarity"] = chosen.similarity
+    if not chosen.refine or chosen.iterations:
+        choices["refine"] = chosen.iterations if chosen.refine else 0
+    return choices
 
 
 def keep_result(chosen: Parameters, transform: Any, warped: Any, jacobian: Any, table: Any) -> None:

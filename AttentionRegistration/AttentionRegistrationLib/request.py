@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
 Node: TypeAlias = Any  # Slicer's node classes have no types
@@ -16,11 +16,13 @@ class Outputs:
         inverse: the transform from moving to fixed points, with its measured error.
         jacobian: the map of local volume change.
         attention: where an attention model looked, as volumes.
+        motion: in the report, how far a frame of a series has moved, and its labels; see `register_sequence`.
     """
 
     inverse: bool = False
     jacobian: bool = True
     attention: bool = False
+    motion: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,5 +118,5 @@ def message(
         **volumes,
         **points,
         "settings": request.settings(),
-        "outputs": {"inverse": wanted.inverse, "jacobian": wanted.jacobian, "attention": wanted.attention},
+        "outputs": asdict(wanted),
     }

@@ -67,7 +67,28 @@ def add(result: Message, folder: PrivateFolder, request: Request, inputs: Inputs
     Raises:
         ValueError: the result is not what the protocol promises.
     """
-    files = _files(result)
+    images, largest = yield from read(result, folder, inputs)
+    made = Made(request.fixed.GetScene(), f"{request.moving.GetName()} to {request.fixed.GetName()}", request.fixed)
+    try:
+        outcome = yield from _nodes(made, request, result, images, inputs, largest)
+    except BaseException:
+        made.undo()
+        raise
+    return outcome
+
+
+def read(
+    result: Message, folder: PrivateFolder, inputs: Inputs, keys: tuple[str, ...] | None = None
+) -> Generator[bool, None, tuple[dict[str, Any], dict[str, float]]]:
+    """Read the arrays of a result, or some of them, into VTK's images; yield often.
+
+    Returns:
+        Images by what they are, and the largest value of each attention map.
+
+    Raises:
+        ValueError: the result is not what the protocol promises.
+    """
+    files = {key: name for key, name in _files(result).items() if keys is None or key in keys}
     headers = yield from folder.work(lambda: {key: _header(folder.path, name) for key, name in files.items()}, 0)
     images, arrays = {}, {}
     for key, (shape, dtype, _) in headers.items():
@@ -75,32 +96,38 @@ def add(result: Message, folder: PrivateFolder, request: Request, inputs: Inputs
         yield MORE
     size = sum(array.nbytes for array in arrays.values())
     largest = yield from folder.work(lambda: _fill(folder.path, files, headers, arrays, inputs), size)
-    made = _Made(request)
-    try:
-        outcome = yield from _nodes(made, result, images, inputs, largest)
-    except BaseException:
-        made.undo()
-        raise
-    return outcome
+    return images, largest
+
+
+def transform_node(told: Message, image: Any, inputs: Inputs, what: str) -> Node:
+    """Return the node of a ``transform`` or ``inverse`` of the worker, not in the scene."""
+    if told.get("linear") is not None:
+        rows, plane = told["linear"], inputs.plane
+        return nodes.linear_transform(rows if plane is None else _way(plane, what).lift_rows(rows))
+    return nodes.grid_transform(image, _grid_of(told["field"], image, inputs, what))
 
 
 def _nodes(
-    made: _Made,
+    made: Made,
+    request: Request,
     result: Message,
     images: dict[str, Any],
     inputs: Inputs,
     largest: dict[str, float],
 ) -> Generator[bool, None, Outcome]:
     fixed = inputs.place("fixed")
-    transform = made.transform(result["transform"], images.get("transform"), inputs, "transform")
+    ends = request.fixed, request.moving
+    transform = transform_node(result["transform"], images.get("transform"), inputs, "transform")
+    made.transform(transform, *ends, "transform")
     yield MORE
     inverse = None
     if result.get("inverse"):
-        inverse = made.transform(result["inverse"], images.get("inverse"), inputs, "inverse")
+        inverse = transform_node(result["inverse"], images.get("inverse"), inputs, "inverse")
+        made.transform(inverse, *ends[::-1], "inverse")
         yield MORE
     warped = made.volume(images["warped"], fixed, "warped")
     yield MORE
-    nodes_display.show_like(warped, made.request.moving)
+    nodes_display.show_like(warped, request.moving)
     yield MORE
     jacobian = None
     if "jacobian" in images:
@@ -135,38 +162,38 @@ def _nodes(
     )
 
 
-class _Made:
-    """The nodes made so far, all in one folder beside the fixed volume."""
+class Made:
+    """The nodes made so far, all in one folder.
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self._scene = request.fixed.GetScene()
-        self._name = self._scene.GetUniqueNameByString(f"{request.moving.GetName()} to {request.fixed.GetName()}")
+    Args:
+        scene: that they are for.
+        name: what theirs begin with; a number is added where it is taken.
+        input_node: the folder lies beside it.
+    """
+
+    def __init__(self, scene: Any, name: str, input_node: Node) -> None:
+        self._scene = scene
+        self._name = self._scene.GetUniqueNameByString(name)
         self._hierarchy = nodes_display.hierarchy_of(self._scene)
-        beside = self._hierarchy.GetItemByDataNode(request.fixed)
+        beside = self._hierarchy.GetItemByDataNode(input_node)
         above = self._hierarchy.GetItemParent(beside) if beside else self._hierarchy.GetSceneItemID()
         self.folder: int = self._hierarchy.CreateFolderItem(above, self._name)
         self._nodes: list[Node] = []
 
-    def transform(self, told: Message, image: Any, inputs: Inputs, what: str) -> Node:
-        back, plane = what == "inverse", inputs.plane
-        to, start = (self.request.moving, self.request.fixed) if back else (self.request.fixed, self.request.moving)
-        if told.get("linear") is not None:
-            rows = told["linear"]
-            node = nodes.linear_transform(rows if plane is None else _way(plane, what).lift_rows(rows))
-        else:
-            node = nodes.grid_transform(image, _grid_of(told["field"], image, inputs, what))
-        self._add(node, what)
+    def transform(self, node: Node, to: Node, start: Node, what: str) -> None:
+        """Add the transform from the space of ``start`` to that of ``to``."""
+        self.add(node, what)
         node.SetNodeReferenceID(node.GetFixedNodeReferenceRole(), to.GetID())
         node.SetNodeReferenceID(node.GetMovingNodeReferenceRole(), start.GetID())
-        return node
 
     def volume(self, image: Any, geometry: Geometry, what: str) -> Node:
+        """Add a volume."""
         node = vtk_node("vtkMRMLScalarVolumeNode", self._scene)
         nodes.set_voxels(node, image, geometry)
-        return self._add(node, what)
+        return self.add(node, what)
 
     def table(self, columns: dict[str, list[str]]) -> Node:
+        """Add a table of texts."""
         node = vtk_node("vtkMRMLTableNode", self._scene)
         for name, cells in columns.items():
             column = vtk.vtkStringArray()
@@ -174,14 +201,16 @@ class _Made:
             for cell in cells:
                 column.InsertNextValue(cell)
             node.AddColumn(column)
-        return self._add(node, "figures")
+        return self.add(node, "figures")
 
     def text(self, content: str) -> Node:
+        """Add the record."""
         node = vtk_node("vtkMRMLTextNode", self._scene)
         node.SetText(content)
-        return self._add(node, "record")
+        return self.add(node, "record")
 
     def undo(self) -> None:
+        """Remove everything again."""
         for node in self._nodes:
             if self._scene.IsNodePresent(node):
                 for number in range(node.GetNumberOfDisplayNodes() if hasattr(node, "GetNthDisplayNode") else 0):
@@ -190,7 +219,8 @@ class _Made:
         if self._hierarchy.GetItemName(self.folder) == self._name:
             self._hierarchy.RemoveItem(self.folder)
 
-    def _add(self, node: Node, what: str) -> Node:
+    def add(self, node: Node, what: str) -> Node:
+        """Add a node to the scene and to the folder, under a name that ends with what it is."""
         node.SetName(f"{self._name} {what}")
         self._scene.AddNode(node)
         self._nodes.append(node)

@@ -169,7 +169,7 @@ class SessionTab:
         elif lacking:
             text = lacking
         elif self._logic.busy:
-            text = _("The tab Register is at work: wait for it.")
+            text = _("Another tab is at work: wait for it.")
         elif session.sentence or self._said:
             text, loud = session.sentence or self._said, session.failed
         elif session.waiting:

@@ -14,7 +14,7 @@ from AttentionRegistrationLib import install
 from AttentionRegistrationLib.choices import Preset
 from AttentionRegistrationLib.history import Result
 from AttentionRegistrationLib.menus import Menus
-from AttentionRegistrationLib.parameters import Parameters, keep_result, missing, to_request
+from AttentionRegistrationLib.parameters import Parameters, keep_result, method, missing, to_request
 from AttentionRegistrationLib.review import Review
 from AttentionRegistrationLib.running import Running
 from AttentionRegistrationLib.wording import in_panel
@@ -50,7 +50,7 @@ class Panel:
         self._observer: int | None = None
         self._ending = ("", False)
         self._inputs: tuple[Any, ...] = ()
-        self._others = ""
+        self._others: dict[str, str] = {}
         self.heard = False
         self._asked: tuple[Any, Any] = (None, None)
         for name in _NODE_BOXES:
@@ -85,16 +85,20 @@ class Panel:
         if self._logic.busy and not self._others:
             return
         lacking = missing(self._parameters) or self._menus.missing() if self._parameters else _("The scene is closing.")
-        lacking = lacking or self._others
+        lacking = lacking or next(iter(self._others.values()), "")
         self._ui.registerButton.setEnabled(not lacking)
         ending, loud = self._ending
         self._running.say(lacking or ending or _("Ready."), loud=loud and not lacking)
 
-    def wait_for(self, others: str) -> None:
-        """Leave the logic to others; the sentence says to whom. Empty: no longer."""
-        if others != self._others:
-            self._others = others
+    def wait_for(self, tab: str, sentence: str) -> None:
+        """Leave the logic to another tab; the sentence says so. Empty: no longer."""
+        if sentence != self._others.get(tab, ""):
+            self._others = {name: said for name, said in {**self._others, tab: sentence}.items() if said}
             self.update()
+
+    def method(self) -> dict[str, Any]:
+        """Return what the panel says of the method, for a series of frames."""
+        return method(self._parameters, self._menus.preset) if self._parameters is not None else {}
 
     def enter(self, parameters: Any) -> None:
         """The user comes to the panel."""

@@ -168,7 +168,7 @@ def test_the_tabs_wait_for_each_other(open_panel: OpenPanel) -> None:
     panel.ui.tabs.setCurrentIndex(0)
     panel.click(panel.ui.registerButton)
     panel.wait(lambda: not tab.ui.registerNowButton.isEnabled())
-    assert "tab Register is at work" in tab.sentence
+    assert "Another tab is at work" in tab.sentence
     panel.click(panel.ui.registerButton)
     panel.wait(lambda: tab.ui.registerNowButton.isEnabled(), 5)
 

@@ -52,6 +52,13 @@ def save(folder: Path, name: str, array: np.ndarray) -> dict[str, str]:
     return {"array": f"{name}.npy"}
 
 
+def motion(message: dict[str, Any]) -> dict[str, Any]:
+    """Each frame, told apart by its brightest voxel, has moved that far and shrunk by as many percent."""
+    far = float(np.load(Path(message["folder"]) / message["moving"]["array"]).max())
+    label = {"area_mm2": 100.0 - far, "reference_mm2": 100.0, "change_percent": -far, "mean_mm": far / 2}
+    return {"mean_mm": far, "max_mm": 2 * far, "labels": {"1": label} if message["fixed_labels"] else {}}
+
+
 def register(message: dict[str, Any], mood: str) -> None:
     folder, fixed = Path(message["folder"]), message["fixed"]
     image = np.load(folder / fixed["array"])
@@ -83,6 +90,7 @@ def register(message: dict[str, Any], mood: str) -> None:
             "dsc": {"before": {"1": 0.5}, "after": {"1": 0.75}, "mean_before": 0.5, "mean_after": 0.75},
             "folding_percent": 0.0,
             "seconds": 1.5,
+            "motion": motion(message) if outputs.get("motion") else None,
             "asked": {key: value for key, value in message.items() if key not in ("folder", "id")},
         },
         notes=["A note of the worker."],

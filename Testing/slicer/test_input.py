@@ -68,7 +68,7 @@ def segmentation_of(scene: Any, grid: Grid, name: str, names: list[str]) -> Any:
 def test_only_what_was_chosen_is_sent(logic: Logic, pair: tuple[Any, Any]) -> None:
     told = asked(logic, Request(*pair))
     assert told["settings"] == {"device": "auto"}
-    assert told["outputs"] == {"inverse": False, "jacobian": True, "attention": False}
+    assert told["outputs"] == {"inverse": False, "jacobian": True, "attention": False, "motion": False}
     assert [told[key] for key in ("fixed_mask", "moving_labels", "fixed_landmarks", "start")] == [None] * 4
     assert told["fixed"]["array"] == "fixed.npy"
 

@@ -17,6 +17,7 @@ from regcore.image import Image
 from regcore.inverse import Inverse
 from regcore.landmarks import Landmarks
 from regcore.models.attention_reg import AttentionReg
+from regcore.motion import motion_of
 from regcore.pipeline import Registration, register
 from regcore.preprocess import Inputs
 from regcore.progress import CancelCheck, Cancelled, Progress
@@ -25,6 +26,7 @@ from regcore.rigid_step import linear_start
 from regcore.settings import Settings
 from regcore.summary import Truth, summarise
 from regcore.transform import AffineTransform, Transform, slabs
+from regcore.warp import resample
 from regcore.watch import asking
 from regcore.weights import forget_models, load_trained
 from regcore.worker.choices import Choices
@@ -64,6 +66,8 @@ def run(request: Register, progress: Progress, cancelled: CancelCheck) -> Result
     with asking(cancelled):
         summary = summarise(result, task.inputs, task.settings, task.truth)
         maps, sentences = _attention(task, result) if request.outputs.attention else ({}, ())
+        if request.outputs.motion:
+            summary["motion"] = _motion(task, result)
     notes = [*task.notes, *result.warnings, *sentences]
     summary |= {"warnings": notes, "cpu_seconds": round(time.process_time() - cpu_began, 3)}
     files = Results(request.folder, lambda: way.report(_REPORTED, "writing"))
@@ -129,7 +133,8 @@ class _Task:
             _landmarks(request.moving_landmarks, fixed.dim, "moving-landmarks"),
         )
         settings = choices.settings
-        check_truth(truth, fixed.dim, alone=has_rigid(settings) or "organ" in (settings.init or ()))
+        alone = has_rigid(settings) or "organ" in (settings.init or ()) or request.outputs.motion
+        check_truth(truth, fixed.dim, alone)
         start = _start(request, choices, truth, fixed.dim)
         if start is not None and settings.init is None:
             settings = replace(settings, init=("none",))
@@ -204,6 +209,13 @@ def _attention(task: _Task, result: Registration) -> tuple[dict[str, Image], tup
         return {}, (f"There are no attention maps: {error}.",)
     maps = found.volumes(inputs.fixed.grid, inputs.moving.grid)
     return {name: image for name, image in maps.items() if not name.endswith("_native")}, ()
+
+
+def _motion(task: _Task, result: Registration) -> dict[str, object]:
+    labels, grid = task.truth.fixed_labels, task.inputs.fixed.grid
+    if labels is not None and not labels.grid.same_as(grid):
+        labels = resample(labels, grid, "nearest")
+    return motion_of(result, task.inputs.moving.grid, labels).figures
 
 
 def _transform(result: Registration, files: Results) -> dict[str, object]:

@@ -52,11 +52,16 @@ class Volume:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What is wanted besides transform, warped volume and report."""
+    """What is wanted besides transform, warped volume and report.
+
+    ``motion`` adds `regcore.motion.Motion.figures` to the report: the moving image is a frame of a series, the fixed
+    one its reference, with labels or without.
+    """
 
     inverse: bool = False
     jacobian: bool = False
     attention: bool = False
+    motion: bool = False
 
 
 @dataclass(frozen=True)
@@ -231,7 +236,7 @@ def _outputs(content: object) -> Outputs:
         or not content.keys() <= Outputs.__dataclass_fields__.keys()
         or not all(isinstance(wanted, bool) for wanted in content.values())
     ):
-        raise Refused("outputs: expected inverse, jacobian and attention, each true or false.", "protocol")
+        raise Refused("outputs: expected inverse, jacobian, attention and motion, each true or false.", "protocol")
     return Outputs(**content)
 
 
