@@ -42,7 +42,7 @@ def parser() -> ArgumentParser:
         description="Register every frame of SERIES to a reference frame; write a transform per frame, the warped "
         "series, and how it moved over time as table, JSON and page with curves."
     )
-    made.add_argument("series", type=Path, help="volume whose third axis is time: file or DICOM folder")
+    made.add_argument("series", type=Path, help="image file whose third axis is time")
     made.add_argument("-o", "--output", type=Path, required=True, help="folder for the results; made if absent")
     made.add_argument("--reference", type=int, default=0, help="frame that stays, counted from 0")
     made.add_argument(
