@@ -20,8 +20,12 @@ _TITLES = {
     "pan-any": "PAN for any anatomy",
     "pan-brain": "PAN for brains",
     "resaatt": "ReSAAtt: U-Net whose skip connections attend",
+    "resaatt-brain": "ReSAAtt for slices of brains",
+    "resaatt-cine": "ReSAAtt for slices of beating hearts",
     "resaatt-literal": "ReSAAtt to the letter of its paper",
     "unet": "U-Net without attention",
+    "unet-brain": "U-Net for slices of brains, to compare with",
+    "unet-cine": "U-Net for slices of beating hearts, to compare with",
 }
 
 
