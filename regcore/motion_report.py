@@ -101,11 +101,11 @@ def _plots(frames: Sequence[Mapping[str, Any]]) -> list[Plot]:
     if names:
         size = next(iter(frames[0]["labels"][names[0]])).split("_")[0].capitalize()
         changes = {f"label {name}": [frame["labels"][name]["change_percent"] for frame in frames] for name in names}
-        plots.append(_plot(f"{size} against the reference (%)", changes))
+        plots.append(_plot(f"{size} against the reference (%)", changes, _COLOURS[2:]))  # as labels have above
     return plots
 
 
-def _plot(title: str, values: Mapping[str, list[float]]) -> Plot:
+def _plot(title: str, values: Mapping[str, list[float]], colours: Sequence[str] = _COLOURS) -> Plot:
     everything = [value for curve in values.values() for value in curve]
     steps, number = ticks(min(everything), max(everything)), len(next(iter(values.values())))
 
@@ -117,7 +117,7 @@ def _plot(title: str, values: Mapping[str, list[float]]) -> Plot:
         return round(_HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM), 1)
 
     curves = [
-        Curve(name, _COLOURS[n % len(_COLOURS)], [(x(f), y(value), f"{value:.3g}") for f, value in enumerate(curve)])
+        Curve(name, colours[n % len(colours)], [(x(f), y(value), f"{value:.3g}") for f, value in enumerate(curve)])
         for n, (name, curve) in enumerate(values.items())
     ]
     across = [(x(frame), str(frame)) for frame in range(0, number, -(-number // _MOST_TICKS))]

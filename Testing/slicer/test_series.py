@@ -88,6 +88,14 @@ def test_transforms_table_and_curves_lie_in_one_folder(
     kinds = {transforms.GetNthDataNode(n).GetClassName() for n in range(3)}
     assert kinds == {"vtkMRMLGridTransformNode"}
     assert browser.IsSynchronizedSequenceNode(transforms, False)
+    sequences = slicer.vtkSlicerSequencesLogic()
+    sequences.SetMRMLScene(scene)
+    middle = GRID.to_world([17.5, 15.5, 0])
+    for n in range(3):
+        browser.SetSelectedItemNumber(n)
+        sequences.UpdateProxyNodesFromSequences(browser)
+        went = np.linalg.norm(from_world(browser.GetProxyNode(transforms), middle) - middle)
+        assert went == pytest.approx(0, abs=1e-6) if n == reference else went > 1
     moved = [0.0 if n == reference else 3.0 * n + 1 for n in range(3)]
     assert column(outcome.table, "time (s)") == [0.0, 0.05, 0.1]
     assert column(outcome.table, "mean displacement (mm)") == pytest.approx(moved)
