@@ -33,7 +33,7 @@ from regcore.models import RegistrationModel
 from regcore.weights import load_file, weight_files
 
 KINDS = {"random": False, "same": True}
-_TEST = (8000, 10000)
+_HELD_OUT = (8000, 10000)
 _SEED = 8
 _AT_A_TIME = 250
 _TIMED = 200  # pairs, one at a time
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         files = {variant: model_file(variant, chosen.models) for variant in WEIGHTS}
         networks = {name: cast(RegistrationModel, load_file(path).networks[0]) for name, path in files.items()}
-        pairs = test_pairs(Path(os.environ.get("REGCORE_DATA", PROJECT.parent / "shared" / "data")) / "mnist")
+        pairs = held_out_pairs(Path(os.environ.get("REGCORE_DATA", PROJECT.parent / "shared" / "data")) / "mnist")
     except ValueError as error:
         sys.stderr.write(f"air: {error}\n")
         return 2
@@ -95,7 +95,7 @@ def model_file(variant: str, root: Path | None) -> Path:
     return path
 
 
-def test_pairs(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
+def held_out_pairs(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
     """Return fixed and moving images ``(N, 1, 28, 28)`` of each kind of pair.
 
     Args:
@@ -105,9 +105,9 @@ def test_pairs(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
         ValueError: the files are missing or damaged.
     """
     images, digits = (str(folder / f"t10k-{part}.gz") for part in ("images-idx3-ubyte", "labels-idx1-ubyte"))
-    source = DigitSource(DigitOptions(images, digits, held_out=_TEST), 0)
+    source = DigitSource(DigitOptions(images, digits, held_out=_HELD_OUT), 0)
     assert source.digits is not None
-    fixed, shown = source.images[slice(*_TEST), None], source.digits[slice(*_TEST)].numpy()
+    fixed, shown = source.images[slice(*_HELD_OUT), None], source.digits[slice(*_HELD_OUT)].numpy()
     return {kind: (fixed, fixed[partners(shown, same=same, seed=_SEED)]) for kind, same in KINDS.items()}
 
 
