@@ -143,7 +143,7 @@ def _write(folder: Path, series: Image, results: Sequence[Registration], motions
     carried = [motion.carried for motion in motions if motion.carried is not None]
     if carried:
         data = torch.stack([labels.data for labels in carried])
-        write_image(series.with_data(data, carried[0].pixel_type), folder / "labels.nii.gz")
+        write_image(series.with_data(data, carried[0].pixel_type), folder / "carried_labels.nii.gz")
 
 
 def _text(motions: Sequence[Motion]) -> str:

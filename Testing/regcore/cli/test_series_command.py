@@ -18,7 +18,7 @@ AXES = np.array([[np.cos(ANGLE), -np.sin(ANGLE)], [np.sin(ANGLE), np.cos(ANGLE)]
 SHRINKS = (0.0, 0.12, 0.25)
 RADIUS = 9.0
 CENTRE = AXES @ ((np.array(SIZE) - 1) / 2 * SPACING) + ORIGIN
-FILES = ["frame_000.h5", "frame_001.h5", "frame_002.h5", "labels.nii.gz", "motion.csv", "motion.json"]
+FILES = ["carried_labels.nii.gz", "frame_000.h5", "frame_001.h5", "frame_002.h5", "motion.csv", "motion.json"]
 
 
 def run(*arguments: object) -> int:
@@ -95,7 +95,7 @@ def test_the_known_contraction_is_recovered(out):
 
 def test_files_lie_where_the_series_does_and_agree(series, out):
     whole = sitk.ReadImage(str(series))
-    warped, labels = (sitk.ReadImage(str(out / f"{name}.nii.gz")) for name in ("warped", "labels"))
+    warped, labels = (sitk.ReadImage(str(out / f"{name}.nii.gz")) for name in ("warped", "carried_labels"))
     for image in (warped, labels):
         np.testing.assert_allclose(image.GetDirection(), whole.GetDirection(), atol=1e-6)
         np.testing.assert_allclose(image.GetOrigin(), whole.GetOrigin(), atol=1e-4)
