@@ -43,7 +43,7 @@ def _caml(**reduced: object) -> tuple[str, str]:
 
 def _pan(weight: float, name: str = "pan", **options: object) -> tuple[str, ...]:
     parts = {"soft_dice": 1.0, "diffusion": 0.15, "orthogonality_query": weight, "orthogonality_key": weight}
-    loss = json.dumps([{"name": part, "weight": weight} for part, weight in parts.items() if weight])
+    loss = json.dumps([{"name": part, "weight": share} for part, share in parts.items() if share])
     return "--model.name", name, *_options(channels=8, **options), "--loss", loss
 
 
