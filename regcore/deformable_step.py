@@ -16,7 +16,6 @@ from regcore.metrics.similarity import ncc
 from regcore.models import RegistrationModel
 from regcore.ops.contrast import matched
 from regcore.ops.fields import compose
-from regcore.ops.unfolding import unfold
 from regcore.preprocess import Inputs, Pair, displacement_from, make_pair, registration_grid
 from regcore.settings import Settings
 from regcore.slices import Stack
@@ -92,8 +91,7 @@ def network_displacement(
     with torch.inference_mode():
         if stack is None:
             with watched(model, report, "network"):
-                found = model(pair.fixed.to(device), pair.moving.to(device)).displacement.cpu()
-            displacement = unfold(found)  # cheap here: refinement would meet the same folds in finer voxels
+                displacement = model(pair.fixed.to(device), pair.moving.to(device)).displacement.cpu()
         else:
             displacement = stack.join(_slices(model, stack.cut(pair.fixed), stack.cut(pair.moving), device, report))
     return displacement.clone(), grid, trained

@@ -329,7 +329,7 @@ def test_an_imported_rigid_model_registers_and_is_explained(own, tmp_path):
     assert run("register", *images, "-o", tmp_path / "out", *chosen, "--ensemble", 1, "--refine", 0) == 0
     found = report(tmp_path / "out")
     assert (found["network"], sorted(found["weights"])) == ("mine", names(own))
-    assert len(found["network_stages"]) == 2
+    assert len(found["network_stages"]) == 4
     assert run("explain", *images, "-o", tmp_path / "seen", *chosen) == 0
     explained = json.loads((tmp_path / "seen" / "explain.json").read_text(encoding="utf-8"))
     assert (explained["model"], explained["stages"]) == ("mine", 2)
