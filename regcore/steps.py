@@ -18,6 +18,8 @@ from regcore.deformable_step import (
 )
 from regcore.grid import Grid
 from regcore.metrics.similarity import ncc
+from regcore.ops.contrast import matched
+from regcore.ops.sampling import warp
 from regcore.preprocess import Inputs, Pair, make_pair
 from regcore.progress import CancelCheck
 from regcore.refine import RefineOptions, refine
@@ -30,6 +32,7 @@ from regcore.transform import Transform
 Report = Callable[[float, str], None]
 
 SAME_CONTRAST = 0.5  # least correlation, after the initial transform, of images of one modality
+_ONE_CONTRAST = 0.7  # the same once contrast is matched: more is asked for, since matching itself makes them alike
 
 _LARGE_FOR_MIND = 1_500_000  # voxels from which its many channels stop at half size
 _OTHER_CONTRAST = (
@@ -123,7 +126,9 @@ def refined(found: Found, work: Work, report: Report, stop: CancelCheck) -> Foun
     slicewise = found.slicewise if asked is None else asked and work.grid.dim == 3
     # Slices cannot go on from a displacement across them: they are cut from what it shows.
     pair = make_pair(work.inputs, found.transform(work.grid) if slicewise else found.linear, work.grid)
-    metric = work.settings.similarity if work.settings.similarity != "auto" else _similarity_for(pair)
+    asked_for = work.settings.similarity
+    near = found.dense if found.seen_mm is not None and not slicewise else None
+    metric, pair = (asked_for, pair) if asked_for != "auto" else comparable(pair, near)
     if metric == "mind" and work.settings.left_open and not have_contrast_in_common(pair):
         return replace(found, warnings=(*found.warnings, _TOO_UNLIKE), slicewise=slicewise)
     options = _refine_options(pair, metric, work.settings)
@@ -137,10 +142,29 @@ def refined(found: Found, work: Work, report: Report, stop: CancelCheck) -> Foun
     return replace(found, dense=dense, metric=metric, warnings=warnings, slicewise=slicewise)
 
 
-def _similarity_for(pair: Pair) -> Literal["lncc", "mind"]:
+def comparable(pair: Pair, near: Tensor | None) -> tuple[Literal["lncc", "mind"], Pair]:
+    """Return what to compare the images by, and them.
+
+    Where a trained network has brought them together, and the moving image in the fixed one's contrast is like it, it
+    takes that contrast: closer than by MIND.
+
+    Args:
+        pair: images on one grid.
+        near: ``(1, D, *shape)``, voxels: the displacement that a trained network found; None: none did.
+    """
+    if _likeness(pair) >= SAME_CONTRAST:
+        return "lncc", pair
+    if near is None:
+        return "mind", pair
+    moved = warp(pair.moving, near)
+    if _likeness(replace(pair, moving=matched(moved, pair.fixed))) < _ONE_CONTRAST:
+        return "mind", pair
+    return "lncc", replace(pair, moving=matched(moved, pair.fixed, pair.moving))
+
+
+def _likeness(pair: Pair) -> float:
     fixed, moving = pair.sparse()
-    same = ncc(fixed, moving, (fixed > 0) | (moving > 0)) >= SAME_CONTRAST
-    return "lncc" if same else "mind"
+    return ncc(fixed, moving, (fixed > 0) | (moving > 0))
 
 
 def _refine(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -8,9 +10,10 @@ from regcore.grid import Grid
 from regcore.image import Image, Reorientation
 from regcore.io import to_sitk, transform_to_sitk
 from regcore.pipeline import _determinant, register
-from regcore.preprocess import Inputs, registration_grid
+from regcore.preprocess import Inputs, make_pair, registration_grid
 from regcore.progress import Cancelled
 from regcore.settings import Settings
+from regcore.steps import comparable
 from regcore.transform import AffineTransform, RigidTransform, Transform
 
 from .pairs import blobs_at, centred_grid
@@ -144,6 +147,21 @@ def test_other_contrast_goes_by_mind(pair):
     assert found.metric == "mind"
     assert any("contrast" in warning for warning in found.warnings)
     assert error(found.transform).mean() < 0.8 * error(found.initial).mean()
+
+
+def test_after_a_network_contrast_that_can_be_matched_is(pair):
+    inverted = pair.moving.with_data((1 - pair.moving.data) * (pair.moving.data > 0.02))
+    two = make_pair(Inputs(pair.moving, inverted), AffineTransform.identity(3), pair.moving.grid)
+    near = torch.zeros(1, 3, *two.fixed.shape[2:])
+    metric, alike = comparable(two, near)
+    assert metric == "lncc"
+    apart = [float((image.moving - two.fixed).abs().mean()) for image in (two, alike)]
+    assert apart[1] < 0.2 * apart[0]
+    assert comparable(two, None) == ("mind", two)
+    unlike = replace(two, moving=torch.rand(two.moving.shape))
+    assert comparable(unlike, near) == ("mind", unlike)
+    same = replace(two, moving=two.fixed)
+    assert comparable(same, near) == ("lncc", same)
 
 
 def test_images_without_anything_in_common_are_not_deformed_unasked(pair):

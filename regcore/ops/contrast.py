@@ -9,7 +9,7 @@ _BINS = 64
 _SMOOTHNESS = 1.5  # bins
 
 
-def matched(moving: Tensor, fixed: Tensor) -> Tensor:
+def matched(moving: Tensor, fixed: Tensor, shown: Tensor | None = None) -> Tensor:
     """Give ``moving`` the contrast of ``fixed``: each of its intensities becomes what ``fixed`` shows there on average.
 
     The two must lie roughly on each other. Any one-to-one change of the moving image's intensities, such as bright for
@@ -18,6 +18,8 @@ def matched(moving: Tensor, fixed: Tensor) -> Tensor:
     Args:
         moving: ``(N, 1, *size)``, [0, 1].
         fixed: as ``moving``.
+        shown: an image of the moving one's contrast, as ``moving``, to give the new contrast in its place: the same
+            before it was brought so near, for instance.
 
     Returns:
         ``(N, 1, *size)``, float32, within the range of ``fixed``; its gradient by ``moving`` takes the means as given.
@@ -27,20 +29,27 @@ def matched(moving: Tensor, fixed: Tensor) -> Tensor:
         measure for multimodal image registration, MICCAI 1998.
     """
     with torch.autocast(moving.device.type, enabled=False):
-        pairs = zip(moving.float(), fixed.float(), strict=True)
-        return torch.stack([_matched(one, other) for one, other in pairs])
+        there = moving if shown is None else shown
+        triples = zip(moving.float(), fixed.float(), there.float(), strict=True)
+        return torch.stack([_matched(*each) for each in triples])
 
 
-def _matched(moving: Tensor, fixed: Tensor) -> Tensor:
-    place = moving.clamp(0, 1) * (_BINS - 1)
-    below = place.detach().floor().clamp_(max=_BINS - 2)
-    share, index = place - below, below.long()
+def _matched(moving: Tensor, fixed: Tensor, shown: Tensor) -> Tensor:
     both = (moving > 0) & (fixed > 0)
     if not both.any():
-        return moving.clone()
-    table = _means(index[both], share[both].detach(), fixed[both].detach())
+        return shown.clone()
+    index, share = _place(moving[both].detach())
+    table = _means(index, share, fixed[both].detach())
+    index, share = _place(shown)
     found = table[index] * (1 - share) + table[index + 1] * share
-    return torch.where(moving > 0, found, 0)
+    return torch.where(shown > 0, found, 0)
+
+
+def _place(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the bin below each intensity, and how far it lies towards the next one."""
+    place = image.clamp(0, 1) * (_BINS - 1)
+    below = place.detach().floor().clamp_(max=_BINS - 2)
+    return below.long(), place - below
 
 
 def _means(index: Tensor, share: Tensor, fixed: Tensor) -> Tensor:
