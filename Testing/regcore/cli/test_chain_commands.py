@@ -59,7 +59,7 @@ def test_a_preset_fills_in_what_is_not_chosen(pair, tmp_path):
     assert found["settings"]["init"] == ["none"]
     assert found["settings"]["slicewise"] is True
     assert found["settings"]["metric"] == "lncc"
-    assert found["settings"]["stages"] == ["resaatt-cine", "refine"]
+    assert found["settings"]["stages"] == ["refine"]
     # Nothing moves across the slices, which lie along z.
     across = read_image(tmp_path / "jacobian.nii.gz", "jacobian").data
     assert bool((across > 0).all())

@@ -81,7 +81,7 @@ def test_two_stages_are_trained_imported_together_and_used(own, awkward_grids, t
     gland = ("--fixed-labels", data / "case00_mri_labels.nii.gz", "--gland-labels", 1, "--refine", 0)
     run("register", *images, "-o", tmp_path / "out", "--model", "mine", *gland, "-q")
     report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
-    assert (report["network"], len(report["network_stages"])) == ("mine", 2)
+    assert (report["network"], len(report["network_stages"])) == ("mine", 4)
     assert report["weights"] == hashes(own)
 
 
