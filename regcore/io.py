@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from regcore.integrity import all_finite, holds_bytes, spacings
 from regcore.transform import AffineTransform, CompositeTransform, DenseTransform, RigidTransform, Transform
 
 _NO_SPACING = "{name}: the voxels in {file} have a spacing of 0 along an axis; correct its header or export it again"
+_KIND = "NRRD_kinds[pixel]"
 _NIFTI_FLOATS = ("16", "64")
 _WIDER = {np.dtype("uint16"): np.int32, np.dtype("uint32"): np.int64, np.dtype("uint64"): np.int64}
 _RIGID = (sitk.Euler2DTransform, sitk.Euler3DTransform, sitk.VersorTransform, sitk.VersorRigid3DTransform)
@@ -29,6 +31,25 @@ _LINEAR = (
     sitk.ScaleVersor3DTransform,
     sitk.ScaleSkewVersor3DTransform,
 )
+
+
+@dataclass(frozen=True)
+class VolumeSeries:
+    """Volumes over time on one grid, as a 4D file holds them.
+
+    Attributes:
+        volumes: frame by frame; that of a single slice has one voxel along its last axis.
+        start: time of the first frame.
+        step: from one to the next, both in the unit that ITK reads (NIfTI: s).
+    """
+
+    volumes: tuple[Image, ...]
+    start: float = 0.0
+    step: float = 1.0
+
+    def with_volumes(self, volumes: Sequence[Image]) -> VolumeSeries:
+        """Return other volumes at the same times."""
+        return replace(self, volumes=tuple(volumes))
 
 
 def silence_itk() -> None:
@@ -58,12 +79,53 @@ def read_labels(path: str | Path, name: str = "labels") -> Image:
     Raises:
         ValueError: as `read_image`, or when a label is not a whole number.
     """
-    image = read_image(path, name)
+    return as_labels(read_image(path, name), Path(path).name, name)
+
+
+def as_labels(image: Image, file: str, name: str = "labels") -> Image:
+    """Take an image for a label map; ``file`` is said in the message.
+
+    Raises:
+        ValueError: a label is not a whole number.
+    """
     whole = image.data.round()
     if image.data.is_floating_point() and not bool(torch.equal(whole, image.data)):
-        raise ValueError(f"{name}: expected whole numbers in {Path(path).name}, found fractions; pass a label map")
+        raise ValueError(f"{name}: expected whole numbers in {file}, found fractions; pass a label map")
     pixel_type = image.pixel_type if not image.data.is_floating_point() else "int32"
     return image.with_data(whole.to(torch.int64), pixel_type)
+
+
+def read_series(path: str | Path, name: str = "series") -> Image | VolumeSeries:
+    """Read an image as `read_image` does, or volumes over time: 4D, or NRRD with a list of values per voxel.
+
+    Returns:
+        A 2D or 3D image; the volumes of a 4D file; one volume for a single slice.
+
+    Raises:
+        ValueError: as `read_image`, or when the slices of a 4D file are but a voxel wide.
+    """
+    source = _read(Path(path), name)
+    found = _volumes(source)
+    if not found:
+        return from_sitk(source, name)
+    if min(found[0].GetSize()[:2]) < 2:
+        raise ValueError(f"{name}: expected slices in the first two axes, got size {source.GetSize()}; reorder them")
+    volumes = tuple(_taken(volume, name) for volume in found)
+    timed = source.GetDimension() == 4
+    return VolumeSeries(volumes, source.GetOrigin()[3], source.GetSpacing()[3]) if timed else VolumeSeries(volumes)
+
+
+def write_series(series: Image | VolumeSeries, path: str | Path) -> None:
+    """Write an image, or volumes over time as one 4D image; see `write_image`.
+
+    Raises:
+        ValueError: the file cannot be written.
+    """
+    if isinstance(series, Image):
+        write_image(series, path)
+        return
+    source = sitk.JoinSeries([to_sitk(volume) for volume in series.volumes], series.start, series.step)
+    _write(Path(path), lambda file: sitk.WriteImage(source, file, useCompression=True, compressionLevel=1))
 
 
 def write_image(image: Image, path: str | Path) -> None:
@@ -88,6 +150,10 @@ def from_sitk(source: sitk.Image, name: str = "image") -> Image:
             f"{name}: expected a volume or a 2D image, got size {source.GetSize()}: one slice of a volume; "
             "pass the whole series, or save the slice as a 2D image"
         )
+    return _taken(source, name)
+
+
+def _taken(source: sitk.Image, name: str) -> Image:
     array = sitk.GetArrayFromImage(source)
     if np.iscomplexobj(array):
         raise ValueError(f"{name}: expected real voxels, got complex numbers; pass the magnitude")
@@ -182,6 +248,19 @@ def transform_to_sitk(transform: Transform) -> sitk.Transform:
     raise TypeError(f"transform: no ITK form for {type(transform).__name__}")
 
 
+def _volumes(source: sitk.Image) -> list[sitk.Image]:
+    """Return the volumes over time, or the single slice, that an image holds; none: it is an image of its own."""
+    dim, scalar = source.GetDimension(), source.GetNumberOfComponentsPerPixel() == 1
+    if dim == 4 and scalar:
+        return [source[:, :, :, number] for number in range(source.GetSize()[3])]
+    if dim == 3 and scalar and source.GetSize()[2] == 1:
+        return [source]
+    # Slicer stores a sequence so; colours and vectors are of other kinds.
+    if dim == 3 and source.HasMetaDataKey(_KIND) and source.GetMetaData(_KIND) == "list":
+        return [sitk.VectorIndexSelectionCast(source, n) for n in range(source.GetNumberOfComponentsPerPixel())]
+    return []
+
+
 def _write(path: Path, write: Callable[[str], None]) -> None:
     with replacing(path) as temporary:
         try:
@@ -214,7 +293,8 @@ def _read(path: Path, name: str) -> sitk.Image:
 
 def _check_nifti(path: Path, source: sitk.Image, name: str) -> None:
     """ITK fills a truncated NIfTI file with zeros, makes NaN 0 and a spacing of 0 one of 1, and says nothing."""
-    if 0 in spacings(path, source.GetDimension()):
+    # Between volumes over time it says nothing: many programs leave it 0.
+    if 0 in spacings(path, min(3, source.GetDimension())):
         raise ValueError(_NO_SPACING.format(name=name, file=path.name))
     bits, offset = int(source.GetMetaData("bitpix")), int(float(source.GetMetaData("vox_offset")))
     if not holds_bytes(path, offset + source.GetNumberOfPixels() * bits // 8):

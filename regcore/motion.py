@@ -25,7 +25,7 @@ class LabelMotion:
     Attributes:
         size: in the frame.
         reference: in the reference.
-        mean_mm: mean length of the in-plane displacement of its points.
+        mean_mm: mean length of the displacement of its points.
     """
 
     size: float
@@ -40,10 +40,10 @@ class LabelMotion:
 
 @dataclass(frozen=True)
 class Motion:
-    """One frame against the reference.
+    """One frame against the reference; of slices that are thick, or registered one by one, motion within them counts.
 
     Attributes:
-        mean_mm: mean length of the in-plane displacement over the reference.
+        mean_mm: mean length of the displacement over the reference.
         max_mm: the largest.
         labels: by number.
         carried: the reference's labels as they lie in the frame; None: there are none.
@@ -81,7 +81,7 @@ def motion_of(result: Registration, frame: Grid, labels: Image | None = None) ->
     Raises:
         ValueError: the labels lie on another grid, or there is no label.
     """
-    length = _in_plane(result.field)
+    length = _length(result.field, result.slicewise)
     mean, largest = float(length.mean()), float(length.max())
     if labels is None:
         return Motion(mean, largest)
@@ -112,11 +112,12 @@ def check_labels(labels: Image, reference: Grid) -> None:
         raise ValueError("labels: there is no label above 0 in the reference frame; draw one, or leave them out")
 
 
-def _in_plane(field: DisplacementField) -> Tensor:
-    """Return the length (mm) of the displacement within the slices, ``(*shape)``."""
+def _length(field: DisplacementField, slicewise: bool) -> Tensor:
+    """Return the length (mm) of the displacement, within slices where there are any, ``(*shape)``."""
     vectors = field.data
-    if field.grid.dim == 3:
-        across = 2 - Stack.of(field.grid).axis  # of the grid's (i, j, k)
+    stack = Stack.of(field.grid) if field.grid.dim == 3 else None
+    if stack is not None and (slicewise or stack.thick):
+        across = 2 - stack.axis  # of the grid's (i, j, k)
         within = torch.as_tensor(np.delete(field.grid.axes, across, axis=1).T).to(vectors)
         vectors = (within @ vectors.reshape(3, -1)).reshape(2, *field.grid.shape)
     return vectors.square().sum(0).sqrt()

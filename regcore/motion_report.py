@@ -90,7 +90,7 @@ def _plots(frames: Sequence[Mapping[str, Any]]) -> list[Plot]:
     names = list(frames[0]["labels"])
     plots = [
         _plot(
-            "In-plane displacement (mm)",
+            "Displacement (mm)",
             {
                 "mean": [frame["mean_mm"] for frame in frames],
                 "largest": [frame["max_mm"] for frame in frames],

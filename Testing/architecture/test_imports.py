@@ -26,6 +26,7 @@ LAYERS = [
         "chain",
         "pipeline",
         "series",
+        "series_layout",
         "motion",
         "data",
         "training",

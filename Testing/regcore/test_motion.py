@@ -1,5 +1,7 @@
 """Motion of a frame: sizes and lengths of maps that are known, on grids of every kind."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -50,16 +52,23 @@ def test_a_known_change_of_size_is_found_where_the_label_went(awkward_grid, fact
     np.testing.assert_allclose(middle, transform(awkward_grid.centre), atol=0.2 * max(awkward_grid.spacing))
 
 
-def test_lengths_are_those_within_the_slices(awkward_grid):
-    along = torch.as_tensor(awkward_grid.axes).numpy()
-    moves = along[:, 0] * 3.0
+@pytest.mark.parametrize("slicewise", [False, True])
+def test_lengths_are_those_within_the_slices_where_there_are_any(awkward_grid, slicewise):
+    moves, length = awkward_grid.axes[:, 0] * 3.0, 3.0
     if awkward_grid.dim == 3:
         across = 2 - Stack.of(awkward_grid).axis
-        moves = along[:, (across + 1) % 3] * 3.0 + along[:, across] * 7.0
-    motion = motion_of(known(AffineTransform.of(np.eye(awkward_grid.dim), moves), awkward_grid), awkward_grid)
-    assert motion.mean_mm == pytest.approx(3.0, abs=1e-4)
-    assert motion.max_mm == pytest.approx(3.0, abs=1e-4)
+        moves = awkward_grid.axes[:, (across + 1) % 3] * 3.0 + awkward_grid.axes[:, across] * 4.0
+        length = 3.0 if slicewise else 5.0
+    found = known(AffineTransform.of(np.eye(awkward_grid.dim), moves), awkward_grid)
+    motion = motion_of(replace(found, slicewise=slicewise), awkward_grid)
+    assert (motion.mean_mm, motion.max_mm) == pytest.approx((length, length), abs=1e-4)
     assert motion.figures["labels"] == {}
+
+
+def test_between_thick_slices_nothing_counts():
+    grid = Grid.of((12, 14, 6), (1.0, 1.2, 8.0))
+    motion = motion_of(known(AffineTransform.of(np.eye(3), [3.0, 0.0, 4.0]), grid), grid)
+    assert motion.max_mm == pytest.approx(3.0, abs=1e-4)
 
 
 def test_mean_length_of_a_label_is_that_of_its_own_points():

@@ -1,4 +1,4 @@
-"""`regcore series`: every frame of a 2D series brought to one of them, and how it moved over time."""
+"""`regcore series`: every frame of a series brought to one of them, and how it moved over time."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import torch
 from jsonargparse import ArgumentParser, Namespace
 
 from regcore import __version__
@@ -20,17 +18,18 @@ from regcore.cli.console import cancel_on_interrupt, following
 from regcore.cli.method_options import add_method_options
 from regcore.cli.wording import described
 from regcore.image import Image
-from regcore.io import read_image, read_labels, write_image, write_transform
+from regcore.io import VolumeSeries, as_labels, read_series, write_series, write_transform
 from regcore.metrics.regularity import folding_percent
 from regcore.motion import Motion, check_labels, motion_of
 from regcore.motion_report import write_motion
 from regcore.outputs import staged
 from regcore.pipeline import Registration
-from regcore.series import check_reference, frames_of, register_series
+from regcore.series import check_reference, register_series
+from regcore.series_layout import SeriesLayout
 from regcore.settings import Settings
 from regcore.summary import Truth
 
-HELP = "register every frame of a 2D series to one of them"
+HELP = "register every frame of a series to one of them"
 _IN_PLANE = (
     "The slices do not lie in the x-y plane: the transforms are in mm along rows and columns from the first pixel."
 )
@@ -42,14 +41,14 @@ def parser() -> ArgumentParser:
         description="Register every frame of SERIES to a reference frame; write a transform per frame, the warped "
         "series, and how it moved over time as table, JSON and page with curves."
     )
-    made.add_argument("series", type=Path, help="image file whose third axis is time")
+    made.add_argument("series", type=Path, help="image file whose last axis is time: slices or volumes")
     made.add_argument("-o", "--output", type=Path, required=True, help="folder for the results; made if absent")
     made.add_argument("--reference", type=int, default=0, help="frame that stays, counted from 0")
     made.add_argument(
         "--labels",
         type=Path | None,
         default=None,
-        help="label map of the reference frame, carried to all: 2D, or a series whose frame of that number is taken",
+        help="label map of the reference frame, carried to all, or a series of which that frame is taken",
     )
     add_method_options(made, "; of a series: none")
     made.add_argument("-q", "--quiet", action="store_true", help="show nothing but errors")
@@ -63,17 +62,19 @@ def run(chosen: Namespace) -> None:
     began = time.perf_counter()
     settings, notes = _settings(chosen)
     with staged(chosen.output) as folder, cancel_on_interrupt() as cancelled:
-        series = read_image(chosen.series, "series")
-        frames = frames_of(series)
-        check_chain(settings, 2)
+        layout = SeriesLayout.of(read_series(chosen.series, "series"))
+        frames = layout.frames
+        if chosen.slicewise is None and frames[0].dim == 2:
+            # A preset for stacks of slices suits a series of single ones.
+            settings = replace(settings, slicewise=None)
+        check_chain(settings, frames[0].dim)
         check_reference(chosen.reference, len(frames))
-        labels = None if chosen.labels is None else _labels(chosen.labels, chosen.reference, frames)
+        labels = None if chosen.labels is None else _labels(chosen.labels, chosen.reference, layout)
         _, kinds = initial_of(chosen.init, frames[0], Truth())
         settings = replace(settings, init=kinds or settings.init, inverse=labels is not None)
         with following(chosen.quiet, chosen.json, chosen.verbose) as progress:
             results = register_series(frames, chosen.reference, settings, progress=progress, cancelled=cancelled)
         motions = [motion_of(result, frames[0].grid, labels) for result in results]
-        flat = np.allclose(frames[0].grid.axes, series.grid.axes[:2, :2])
         summary = {
             "version": __version__,
             "model": ", ".join(settings.networks) or "none",
@@ -81,12 +82,12 @@ def run(chosen: Namespace) -> None:
             "device": results[0].device,
             "reference": chosen.reference,
             "seconds": round(time.perf_counter() - began, 3),
-            "series": described(chosen.series, series),
+            "series": _series(chosen.series, layout),
             "labels": None if chosen.labels is None else chosen.labels.name,
-            "warnings": [*notes, *([] if flat else [_IN_PLANE]), *_warnings(results)],
+            "warnings": [*notes, *([] if layout.in_space else [_IN_PLANE]), *_warnings(results)],
             "frames": [_row(*each) for each in zip(range(len(frames)), results, motions, strict=True)],
         }
-        _write(folder, series, results, motions)
+        _write(folder, layout, results, motions)
         write_motion(folder, summary, results)
     if chosen.json:
         sys.stdout.write(json.dumps({"result": str(chosen.output), **summary}) + "\n")
@@ -99,22 +100,28 @@ def _settings(chosen: Namespace) -> tuple[Settings, list[str]]:
         raise ValueError(f"refine: expected 0 or more iterations, got {chosen.refine}")
     if chosen.init.startswith("landmarks") or Path(chosen.init).is_file():
         raise ValueError(f"init: a series starts from none, centre, moments, rigid or affine, not from {chosen.init}")
-    settings, notes = settings_of(chosen)
-    if chosen.slicewise is None:
-        # A preset for stacks of slices suits a series of single ones.
-        settings = replace(settings, slicewise=None)
-    return settings, notes
+    return settings_of(chosen)
 
 
-def _labels(path: Path, reference: int, frames: Sequence[Image]) -> Image:
-    labels = read_labels(path, "labels")
-    if labels.dim == 3:
-        several = frames_of(labels)
-        if len(several) != len(frames):
-            raise ValueError(f"labels: expected 2D labels or a series of {len(frames)} frames, got {len(several)}")
-        labels = several[reference]
-    check_labels(labels, frames[reference].grid)
-    return labels
+def _labels(path: Path, reference: int, layout: SeriesLayout) -> Image:
+    several, count = layout.several(read_series(path, "labels")), len(layout.frames)
+    if len(several) not in (1, count):
+        raise ValueError(f"labels: expected one label map or a series of {count} frames, got {len(several)}")
+    labels = as_labels(several[reference if len(several) > 1 else 0], path.name)
+    check_labels(labels, layout.grid)
+    return layout.frame(labels)
+
+
+def _series(path: Path, layout: SeriesLayout) -> dict[str, object]:
+    """Return what the summary says of the series' file."""
+    if not isinstance(layout.stored, VolumeSeries):
+        return described(path, layout.stored)
+    step = round(layout.stored.step, 6)
+    return {
+        "file": path.name,
+        "size": [*layout.grid.size, len(layout.frames)],
+        "spacing": [*(round(edge, 6) for edge in layout.grid.spacing), step],
+    }
 
 
 def _row(number: int, result: Registration, motion: Motion) -> dict[str, object]:
@@ -135,15 +142,14 @@ def _warnings(results: Sequence[Registration]) -> list[str]:
     return [f"Frame{'s'[: len(of) > 1]} {', '.join(of)}: {sentence}" for sentence, of in said.items()]
 
 
-def _write(folder: Path, series: Image, results: Sequence[Registration], motions: Sequence[Motion]) -> None:
+def _write(folder: Path, layout: SeriesLayout, results: Sequence[Registration], motions: Sequence[Motion]) -> None:
     digits = max(3, len(str(len(results) - 1)))
     for number, result in enumerate(results):
-        write_transform(result.transform, folder / f"frame_{number:0{digits}}.h5")
-    write_image(series.with_data(torch.stack([result.warped.data for result in results])), folder / "warped.nii.gz")
+        write_transform(layout.transform(result.transform), folder / f"frame_{number:0{digits}}.h5")
+    write_series(layout.together([result.warped for result in results]), folder / "warped.nii.gz")
     carried = [motion.carried for motion in motions if motion.carried is not None]
     if carried:
-        data = torch.stack([labels.data for labels in carried])
-        write_image(series.with_data(data, carried[0].pixel_type), folder / "carried_labels.nii.gz")
+        write_series(layout.together(carried), folder / "carried_labels.nii.gz")
 
 
 def _text(motions: Sequence[Motion]) -> str:

@@ -140,18 +140,11 @@ def plane(folder: Path) -> Path:
     return write(folder / "plane.nii.gz", frame(0))
 
 
-def four_d(folder: Path) -> Path:
-    stack = sitk.GetImageFromArray(np.random.default_rng(1).random((3, 4, 20, 20)), isVector=False)
-    sitk.WriteImage(stack, str(folder / "stacks.nii.gz"))
-    return folder / "stacks.nii.gz"
-
-
 BAD = {
     constant: "frame 1: moving: every voxel has the same value",
     with_nan: "frame 1: moving: expected finite voxels",
     one_frame: "one slice of a volume",
     plane: "third axis is time",
-    four_d: "got 4D",
 }
 
 
