@@ -89,7 +89,7 @@ class AttentionRegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMi
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndClose)
-        self.panel.set_parameters(self.logic.getParameterNode())
+        self._show_parameters()
 
     def enter(self) -> None:
         """The user comes: the engine starts if it can, so that its devices and models are known."""
@@ -120,8 +120,13 @@ class AttentionRegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMi
 
     def onSceneEndClose(self, caller: Any, event: str) -> None:
         """Another scene is there."""
-        self.panel.set_parameters(self.logic.getParameterNode())
+        self._show_parameters()
         self.session.set_scene(slicer.mrmlScene)
+
+    def _show_parameters(self) -> None:
+        parameters = self.logic.getParameterNode()
+        self.panel.set_parameters(parameters)
+        self.series.set_parameters(parameters)
 
 
 class AttentionRegistrationLogic(ScriptedLoadableModuleLogic):

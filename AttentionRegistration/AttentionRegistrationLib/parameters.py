@@ -8,8 +8,10 @@ from slicer import (
     vtkMRMLLabelMapVolumeNode,
     vtkMRMLLinearTransformNode,
     vtkMRMLMarkupsFiducialNode,
+    vtkMRMLPlotChartNode,
     vtkMRMLScalarVolumeNode,
     vtkMRMLSegmentationNode,
+    vtkMRMLSequenceNode,
     vtkMRMLTableNode,
     vtkMRMLTransformNode,
 )
@@ -25,7 +27,7 @@ FEWEST_POINTS = 3
 
 @parameterNodeWrapper
 class Parameters:
-    """The panel's choices and its last result.
+    """The choices of the tabs Register and Cine series, and their last results.
 
     Attributes:
         fixed: the volume that stays.
@@ -51,6 +53,11 @@ class Parameters:
         result_warped: of the last registration.
         result_jacobian: of the last registration.
         result_table: figures of the last registration.
+        sequence: frames of a cine series.
+        reference: number of its frame that stays, from 0.
+        outlines: drawn on that frame.
+        series_table: figures of the last series.
+        series_chart: its curves.
     """
 
     fixed: vtkMRMLScalarVolumeNode
@@ -76,6 +83,11 @@ class Parameters:
     result_warped: vtkMRMLScalarVolumeNode
     result_jacobian: vtkMRMLScalarVolumeNode
     result_table: vtkMRMLTableNode
+    sequence: vtkMRMLSequenceNode
+    reference: int = 0
+    outlines: Regions
+    series_table: vtkMRMLTableNode
+    series_chart: vtkMRMLPlotChartNode
 
 
 def missing(chosen: Parameters) -> str:

@@ -70,7 +70,8 @@ class SeriesOutcome:
     Attributes:
         transforms: sequence node with the index values of the frames; what is put under one of them goes from that
             frame to the reference.
-        table: a row for each frame: displacement (of thick slices: within them), and size of each label with its change.
+        table: a row for each frame: displacement (of thick slices: within them), and size of each label with its
+            change.
         charts: of displacement, and of the change of size where there are labels.
         record: text node with the figures and the settings as JSON.
         folder: item of the subject hierarchy that holds them all.

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import qt
+import slicer
+import vtk
 from slicer.i18n import tr as _
 
 from AttentionRegistrationLib import install
@@ -45,28 +47,47 @@ class SeriesTab:
         self._running = False
         self._was_busy = False
         self._ending = ("", False)
-        self._charts: tuple[Any, ...] = ()
+        self._parameters: Any = None  # `Parameters`, with what Slicer's wrapper adds
+        self._gui_tag: Any = None
+        self._observer: int | None = None
         take_keyboard(ui.sequenceBox)
         take_keyboard(ui.outlinesBox)
         ui.sequenceBox.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self._on_choice())
         ui.outlinesBox.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self._on_choice())
+        ui.referenceBox.connect("valueChanged(int)", self._on_reference)
         ui.seriesButton.connect("clicked()", self._on_button)
         ui.curvesButton.connect("clicked()", self._on_curves)
         self._timer = qt.QTimer(top)
         self._timer.setInterval(POLL_MS)
         self._timer.connect("timeout()", self._poll)
         self._timer.start()
-        self._forget()
+        self.set_parameters(None)
+
+    def set_parameters(self, parameters: Any) -> None:
+        """Show the series of these parameters from now on; None: there is no scene to keep them."""
+        if self._parameters is not None:
+            self._parameters.disconnectGui(self._gui_tag)
+            self._parameters.RemoveObserver(self._observer)
+        self._parameters = parameters
+        if parameters is not None:
+            self._gui_tag = parameters.connectGui(self._ui)
+            self._observer = parameters.AddObserver(
+                vtk.vtkCommand.ModifiedEvent, lambda caller, event: self._on_modified()
+            )
+        self._ending = ("", False)
+        self._show_table()
+        self._on_modified()
 
     def close(self) -> None:
         """The module or the program ends."""
         self._timer.stop()
+        self.set_parameters(None)
 
     def scene_closes(self) -> None:
         """Stop what works on nodes that will be gone."""
         if self._running:
             self._logic.cancel()
-        self._forget()
+        self.set_parameters(None)
 
     def update(self) -> None:
         """Show how things are."""
@@ -78,7 +99,7 @@ class SeriesTab:
         for box in (ui.sequenceBox, ui.referenceBox, ui.outlinesBox):
             box.setEnabled(not running)
         ui.seriesBar.setVisible(running)
-        ui.curvesButton.setEnabled(any(chart.GetScene() is not None for chart in self._charts))
+        ui.curvesButton.setEnabled(self._parameters is not None and self._parameters.series_chart is not None)
         if running:
             return
         busy = _("Another tab is at work: wait for it.") if self._logic.busy else ""
@@ -93,8 +114,10 @@ class SeriesTab:
 
     def on_done(self, outcome: SeriesOutcome) -> None:
         """Transforms, table and curves are in the scene."""
-        self._charts = outcome.charts
-        self._show(outcome.table.GetTable())
+        if self._parameters is not None:
+            with slicer.util.NodeModify(self._parameters.parameterNode):
+                self._parameters.series_table, self._parameters.series_chart = outcome.table, outcome.charts[-1]
+        self._show_table()
         done = _("Done in {count:.1f} s: '{name}' has a transform for each frame.")
         self._end(
             " ".join([done.format(count=outcome.seconds, name=outcome.transforms.GetName()), *outcome.notes]),
@@ -111,11 +134,31 @@ class SeriesTab:
         return SeriesRequest(ui.sequenceBox.currentNode(), ui.referenceBox.value, ui.outlinesBox.currentNode(), options)
 
     def _on_choice(self) -> None:
-        sequence = self._ui.sequenceBox.currentNode()
-        self._ui.referenceBox.setMaximum(max(0, sequence.GetNumberOfDataNodes() - 1) if sequence else 0)
         if not self._running:
             self._ending = ("", False)
             self.update()
+
+    def _on_reference(self, number: int) -> None:
+        if self._parameters is not None:
+            self._parameters.reference = number
+
+    def _on_modified(self) -> None:
+        self._show_reference()
+        if not self._running:
+            self.update()
+
+    def _show_reference(self) -> None:
+        """Show the number of the frame that stays; one that the sequence does not have becomes its last."""
+        # Not the menu's sequence: to write while Slicer's wrapper has not taken that over would undo the choice.
+        box, chosen = self._ui.referenceBox, self._parameters
+        sequence, wanted = (chosen.sequence, chosen.reference) if chosen is not None else (None, 0)
+        last = max(0, sequence.GetNumberOfDataNodes() - 1) if sequence else 0
+        blocked = box.blockSignals(True)
+        box.setMaximum(last)
+        box.setValue(wanted)
+        box.blockSignals(blocked)
+        if last and wanted > last:
+            self._on_reference(last)
 
     def _on_button(self) -> None:
         if self._running:
@@ -136,36 +179,33 @@ class SeriesTab:
         self._say(_("Starting …"))
 
     def _on_curves(self) -> None:
-        for chart in self._charts[-1:]:
-            show_chart(chart)
+        show_chart(self._parameters.series_chart)
 
     def _poll(self) -> None:
         if bool(self._logic.busy) != self._was_busy:
             self._was_busy = bool(self._logic.busy)
             self.update()
 
-    def _show(self, table: Any) -> None:
+    def _show_table(self) -> None:
         """Fill the panel's table from the scene's, the most telling columns."""
+        node, view = self._parameters.series_table if self._parameters is not None else None, self._ui.motionTable
+        view.setRowCount(0)
+        view.setColumnCount(0)
+        if node is None:
+            return
+        table = node.GetTable()
         names = [table.GetColumn(number).GetName() for number in range(table.GetNumberOfColumns())]
         shown = [name for name in names if name in _SHOWN or name.endswith("change (%)")]
-        view = self._ui.motionTable
-        view.setRowCount(0)
         view.setColumnCount(len(shown))
         view.setHorizontalHeaderLabels([name.replace(" displacement", "") for name in shown])
         view.setRowCount(table.GetNumberOfRows())
         for column, name in enumerate(shown):
             values = table.GetColumnByName(name)
             for row in range(table.GetNumberOfRows()):
-                text = f"{values.GetValue(row):.0f}" if name == "frame" else f"{values.GetValue(row):.2f}"
-                view.setItem(row, column, qt.QTableWidgetItem(text))
+                value = float(values.GetValue(row))  # a table that was loaded may hold texts
+                view.setItem(row, column, qt.QTableWidgetItem(f"{value:.{0 if name == 'frame' else 2}f}"))
         view.resizeColumnsToContents()
         view.resizeRowsToContents()
-
-    def _forget(self) -> None:
-        self._charts, self._ending = (), ("", False)
-        self._ui.motionTable.setRowCount(0)
-        self._ui.motionTable.setColumnCount(0)
-        self.update()
 
     def _end(self, sentence: str, loud: bool = False) -> None:
         self._running, self._ending = False, (sentence, loud)

@@ -13,6 +13,7 @@ import pytest
 
 from .bench import MODULE, Bench, QtCore, QTest, add_ball, slicer
 from .test_pictures import check
+from .test_scene import save_and_load
 
 OpenPanel = Callable[..., Bench]
 UI = MODULE.parent / "Resources" / "UI" / "CineSeries.ui"
@@ -111,6 +112,52 @@ def test_the_method_is_that_of_the_tab_register(tab: Tab) -> None:
     assert (request.model, request.refine, request.init, request.slicewise) == ("none", 30, ("none",), False)
     tab.panel.parameters.model = ""
     assert tab.tab._asked().request(1).preset == "cardiac-cine"
+
+
+def test_choices_and_result_are_saved_with_the_scene(tab: Tab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tab.fill()
+    for _ in range(3):
+        QTest.keyClick(tab.ui.referenceBox, QtCore.Qt.Key.Key_Up)
+    assert tab.panel.parameters.reference == 3
+    tab.panel.click(tab.ui.seriesButton)
+    tab.panel.wait(lambda: tab.sentence.startswith("Done in"))
+    figures = [tab.cells(row) for row in range(FRAMES)]
+    assert figures[3] == ["3", "0.00", "0.00", "0.00"]
+    save_and_load(tab.panel, tmp_path)
+    assert tab.ui.sequenceBox.currentNode().GetName() == "Cine"
+    assert tab.ui.outlinesBox.currentNode().GetName() == "Ventricle"
+    assert (tab.ui.referenceBox.value, tab.ui.referenceBox.maximum) == (3, FRAMES - 1)
+    assert [tab.cells(row) for row in range(FRAMES)] == figures
+    assert tab.sentence == "Ready."
+    shown: list[Any] = []
+    plots = SimpleNamespace(logic=lambda: SimpleNamespace(ShowChartInLayout=shown.append))
+    monkeypatch.setattr(slicer.modules, "plots", plots, raising=False)
+    tab.panel.click(tab.ui.curvesButton)
+    assert [chart.GetName() for chart in shown] == ["Cine motion change of size"]
+    asked = tab.tab._asked()
+    assert (asked.sequence.GetName(), asked.reference, asked.labels.GetName()) == ("Cine", 3, "Ventricle")
+
+
+def test_a_scene_without_a_series_shows_none(tab: Tab, tmp_path: Path) -> None:
+    tab.fill()
+    tab.panel.parameters.reference = 2
+    assert tab.ui.referenceBox.value == 2
+    tab.panel.scene.Clear(False)
+    tab.panel.look()
+    assert tab.ui.sequenceBox.currentNode() is None
+    assert (tab.ui.referenceBox.value, tab.panel.parameters.reference) == (0, 0)
+    assert tab.ui.motionTable.rowCount == 0
+
+
+def test_a_shorter_sequence_has_a_last_frame(tab: Tab) -> None:
+    tab.fill()
+    tab.panel.parameters.reference = 4
+    shorter = tab.panel.scene.AddNewNodeByClass("vtkMRMLSequenceNode", "Shorter")
+    for number in range(3):
+        shorter.SetDataNodeAtValue(tab.ui.sequenceBox.currentNode().GetNthDataNode(number), str(number))
+    tab.panel.choose(tab.ui.sequenceBox, "Shorter")
+    assert (tab.ui.referenceBox.value, tab.panel.parameters.reference) == (2, 2)
+    assert tab.sentence == "Ready."
 
 
 def test_cancel_and_crash_leave_the_scene_alone(open_panel: OpenPanel) -> None:
