@@ -53,8 +53,13 @@ def as_text(table: Sequence[Sequence[str]]) -> str:
     )
 
 
-def as_markdown(table: Sequence[Sequence[str]]) -> str:
-    """Return a markdown table."""
+def as_markdown(table: Sequence[Sequence[str]], *, figures: bool = True) -> str:
+    """Return a markdown table.
+
+    Args:
+        table: its rows, the first one the heading.
+        figures: all columns but the first hold figures, which stand to the right.
+    """
     heading, *rows = ["| " + " | ".join(row) + " |" for row in table]
-    rule = "| --- |" + " ---: |" * (len(table[0]) - 1)
+    rule = "| --- |" + (" ---: |" if figures else " --- |") * (len(table[0]) - 1)
     return "\n".join([heading, rule, *rows])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +10,8 @@ from statistics import mean, stdev
 from typing import Any
 
 from ablation_runs import FULL
+from page_parts import as_markdown, read
 from scipy.stats import t
-from table import as_markdown
 
 _CONFIDENCE = 0.95
 
@@ -95,8 +94,7 @@ def section(figures: Path) -> str:
         "computer was busy with other things too.",
     ]
     for part in PARTS:
-        path = figures / f"{part.experiment}.json"
-        records = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        records = read(figures / f"{part.experiment}.json") or []
         pieces.append(f"\n### {part.title}\n\n{part.told}\n\n{_found(part, records)}")
     return "\n".join(pieces) + "\n"
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-Figures = Mapping[str, Any]
+from page_parts import Figures, as_markdown, measured, read, verdict
 
 _TITLE = "## AiR on handwritten digits"
 _METHODS = {
@@ -27,30 +25,15 @@ def section(figures: Path) -> str:
     Args:
         figures: the folder of the JSON files.
     """
-    path = figures / "air_test.json"
-    if not path.is_file():
+    found = read(figures / "air_test.json")
+    if found is None:
         return f"{_TITLE}\n\nNot measured yet."
-    found = json.loads(path.read_text(encoding="utf-8"))
-    trainings = figures / "air.json"
-    records = json.loads(trainings.read_text(encoding="utf-8")) if trainings.is_file() else []
+    records = read(figures / "air.json") or []
     pieces = [_TITLE, _about(found)]
     for kind, title in _KINDS.items():
         pieces += [f"### {title}", _table(found["figures"][kind]), _sentences(found["margins"][kind])]
     pieces += [_picture(), "### Size, time and training", _cost(found["models"], records), _how(found, records)]
     return "\n\n".join(pieces)
-
-
-def verdict(margin: Figures) -> str:
-    """Return how much the first is better than the second, with the interval, or that it cannot be told.
-
-    Args:
-        margin: ``mean`` and ``half`` of the difference; positive: better.
-    """
-    mean, half = margin["mean"], margin["half"]
-    if abs(mean) <= half:
-        return f"no difference that these pairs can tell ({mean - half:+.4f} to {mean + half:+.4f})"
-    low, high = sorted((abs(mean - half), abs(mean + half)))
-    return f"{'better' if mean > 0 else 'worse'} by {abs(mean):.4f} ({low:.4f} to {high:.4f})"
 
 
 def _about(found: Figures) -> str:
@@ -82,10 +65,15 @@ def _with_interval(one: Figures, form: str) -> str:
 def _sentences(margins: Sequence[Figures]) -> str:
     lines = []
     for one in margins:
-        said = "; ".join(f"{name}: {verdict(one[key])}" for key, name in _NAMES.items())
+        said = "; ".join(f"{name}: {_verdict(one[key])}" for key, name in _NAMES.items())
         words = _WORDS[one["better"]]
         lines.append(f"- {words[0].upper()}{words[1:]} against {_WORDS[one['than']]}: {said}.")
     return "\n".join(lines)
+
+
+def _verdict(margin: Figures) -> str:
+    mean, half = margin["mean"], margin["half"]
+    return verdict(mean, mean - half, mean + half, none="no difference that these pairs can tell")
 
 
 def _picture() -> str:
@@ -107,15 +95,5 @@ def _cost(models: Figures, records: Sequence[Figures]) -> str:
 
 
 def _how(found: Figures, records: Sequence[Figures]) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
-    threads = f"{found['threads']} thread{'s' if found['threads'] > 1 else ''}"
-    sums = ", ".join(f"{one['file']} {one['sha256'][:12]}" for one in found["models"].values())
-    lines = [f"{found['date']}, {found['processor']}, {threads}, {versions}; weights (SHA-256): {sums}.", ""]
-    lines += [f"    {command}" for command in (found["command"], *(one["command"] for one in records))]
-    return "\n".join(lines)
-
-
-def as_markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Return a table, the first row its heading, figures to the right."""
-    heading, *others = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([heading, "| --- |" + " ---: |" * (len(rows[0]) - 1), *others])
+    commands = [found["command"], *(one["command"] for one in records)]
+    return "\n".join([measured(found, found["models"].values()), "", *(f"    {command}" for command in commands)])

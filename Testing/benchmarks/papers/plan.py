@@ -12,8 +12,6 @@ PROJECT = Path(__file__).resolve().parents[3]
 CONFIGS = PROJECT / "Resources" / "configs"
 FIGURES = PROJECT / "Resources" / "results" / "papers"
 
-sys.path.append(str(PROJECT / "Testing" / "benchmarks"))  # whoever imports this finds the other benchmarks' modules
-
 # Modules that each hold a RUNS, in the order of training.
 PARTS = ("resaatt_runs", "air_runs", "ablation_runs")
 
@@ -41,6 +39,10 @@ class Run:
     def folder(self, root: Path) -> Path:
         """Return where the run keeps model, checkpoints and logs."""
         return root / self.experiment / f"{self.variant}-seed{self.seed}"
+
+    def model(self, root: Path) -> Path:
+        """Return the file of its weights, there once it is done."""
+        return self.folder(root) / "model.safetensors"
 
     def command(self, root: Path) -> list[str]:
         """Return the program and its words."""

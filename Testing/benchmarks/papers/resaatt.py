@@ -6,21 +6,14 @@ judged instead, and the other seeds and the sweep over lambda_R as well, whose f
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import json
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from plan import FIGURES, PROJECT, Run
+from measurement import data, described, header, load_network, model_file, set_up, write
 from resaatt_demons import CHOSEN, demons
 from resaatt_pairs import TestPairs, tested
 from resaatt_picture import write_picture
@@ -29,13 +22,13 @@ from resaatt_scores import margins, scored, summary
 from torch import Tensor
 
 from regcore.models import RegistrationModel
-from regcore.weights import load_file, weight_files
 
 MINE = "resaatt"
 NETWORKS = (MINE, "unet")
 METHODS = ("identity", "demons", "unet", MINE)
 EXPERIMENTS = {"cine": "resaatt-cine", "brain": "resaatt-brain"}  # on which pairs which trainings are judged
 _SWEEP = "resaatt-sweep"
+_PACKAGES = ("torch", "SimpleITK")
 _SHOWN = (4, 20, 37, 53)  # of the pairs of hearts
 
 Method = Callable[[Tensor, Tensor], Tensor]  # of fixed and moving, (1, 1, H, W), to the displacement
@@ -43,51 +36,32 @@ Method = Callable[[Tensor, Tensor], Tensor]  # of fixed and moving, (1, 1, H, W)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; return 0, or 2 when something that is needed is missing."""
-    chosen = _parse(arguments)
-    torch.set_num_threads(chosen.threads)
+    chosen = set_up(__doc__, arguments)
     chosen.figures.mkdir(parents=True, exist_ok=True)
     try:
-        pairs = tested(Path(os.environ.get("REGCORE_DATA", PROJECT.parent / "shared" / "data")) / "brain")
+        pairs = tested(data("brain"))
         kinds = {kind: _compared(kind, test, chosen.models, chosen.figures) for kind, test in pairs.items()}
         runs = [] if chosen.models is None else _every_run(pairs["cine"], chosen.models)
     except ValueError as error:
         sys.stderr.write(f"resaatt: {error}\n")
         return 2
-    command = "python Testing/benchmarks/papers/resaatt.py"
-    _write(chosen.figures / "resaatt_test.json", _about(command, chosen.threads) | {"demons": CHOSEN._asdict()} | kinds)
+    about = header("resaatt.py", chosen.threads, _PACKAGES, trained=False)
+    records = {"resaatt_test.json": about | {"demons": CHOSEN._asdict()} | kinds}
     if runs:
-        about = _about(f"{command} --models bench/papers", chosen.threads)
-        _write(chosen.figures / "resaatt_trained_test.json", about | {"runs": runs})
+        about = header("resaatt.py", chosen.threads, _PACKAGES, trained=True)
+        records["resaatt_trained_test.json"] = about | {"runs": runs}
+    for name, record in records.items():
+        write(chosen.figures / name, record)
+        print(f"written: {name}", flush=True)
     return 0
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=Path, help="folder of the trainings; without it the package's weights")
-    parser.add_argument("--threads", type=int, default=1, help="of the processor (default: %(default)s)")
-    parser.add_argument("--figures", type=Path, default=FIGURES, help="the picture goes to the folder above")
-    return parser.parse_args(arguments)
-
-
-def model_file(experiment: str, variant: str, root: Path | None) -> Path:
-    """Return the weights of a variant's first seed, those of its training under ``root`` or the package's.
-
-    Raises:
-        ValueError: there are none.
-    """
-    name = WEIGHTS[experiment, variant]
-    if root is not None:
-        path = _model_of(next(r for r in RUNS if (r.experiment, r.variant) == (experiment, variant)), root)
-        if not path.is_file():
-            raise ValueError(f"models: expected the weights of {experiment}, {variant}, found none; train first")
-        return path
-    return weight_files(name)[0]
 
 
 def _compared(kind: str, test: TestPairs, root: Path | None, figures: Path) -> dict[str, Any]:
     """Return the figures of every method on some pairs; of the hearts, some are drawn as well."""
-    files = {name: model_file(EXPERIMENTS[kind], name, root) for name in NETWORKS}
-    networks = {name: _network(path) for name, path in files.items()}
+    experiment = EXPERIMENTS[kind]
+    first = {run.variant: run for run in reversed(RUNS) if run.experiment == experiment}
+    files = {name: model_file(first[name], WEIGHTS[experiment, name], root) for name in NETWORKS}
+    networks = {name: load_network(path) for name, path in files.items()}
     methods: dict[str, Method] = {"identity": _still, "demons": demons} | {
         name: _method(network) for name, network in networks.items()
     }
@@ -107,15 +81,15 @@ def _compared(kind: str, test: TestPairs, root: Path | None, figures: Path) -> d
         "structures": len(test.labels),
         "methods": {name: summary(one) | {"ms": 1000 * times[name]} for name, one in scores.items()},
         "margins": {name: margins(scores[MINE], scores[name], test.groups) for name in METHODS if name != MINE},
-        "models": {name: _described(networks[name], path) for name, path in files.items()},
+        "models": {name: described(networks[name], path) for name, path in files.items()},
     }
 
 
 def _every_run(test: TestPairs, root: Path) -> list[dict[str, Any]]:
     """Return the figures of every finished training on hearts, with its margins over its seed's plain U-Net."""
-    done = {run: _model_of(run, root) for run in RUNS if run.experiment in (EXPERIMENTS["cine"], _SWEEP)}
+    done = {run: run.model(root) for run in RUNS if run.experiment in (EXPERIMENTS["cine"], _SWEEP)}
     done = {run: path for run, path in done.items() if path.is_file()}
-    scores = {run: scored(test, _registered(_method(_network(path)), test)[0]) for run, path in done.items()}
+    scores = {run: scored(test, _registered(_method(load_network(path)), test)[0]) for run, path in done.items()}
     found = []
     for run, one in scores.items():
         plain = next(
@@ -125,14 +99,6 @@ def _every_run(test: TestPairs, root: Path) -> list[dict[str, Any]]:
         about = {"experiment": run.experiment, "variant": run.variant, "seed": run.seed}
         found.append(about | {"figures": summary(one)} | beside)
     return found
-
-
-def _model_of(run: Run, root: Path) -> Path:
-    return run.folder(root) / "model.safetensors"
-
-
-def _network(path: Path) -> RegistrationModel:
-    return cast(RegistrationModel, load_file(path).networks[0])
 
 
 def _method(network: RegistrationModel) -> Method:
@@ -153,36 +119,6 @@ def _registered(method: Method, test: TestPairs) -> tuple[list[Tensor], float]:
     began = time.perf_counter()
     fields = [method(pair.fixed, pair.moving) for pair in test.pairs]
     return fields, (time.perf_counter() - began) / len(test.pairs)
-
-
-def _described(network: RegistrationModel, path: Path) -> dict[str, Any]:
-    return {
-        "file": path.name,
-        "parameters": sum(weights.numel() for weights in network.parameters()),
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-    }
-
-
-def _about(command: str, threads: int) -> dict[str, Any]:
-    return {
-        "command": command,
-        "date": datetime.now(UTC).date().isoformat(),
-        "processor": _processor(),
-        "threads": threads,
-        "versions": {package: version(package) for package in ("torch", "SimpleITK")},
-    }
-
-
-def _processor() -> str:
-    cpus = Path("/proc/cpuinfo")
-    lines = cpus.read_text(encoding="utf-8").splitlines() if cpus.is_file() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
-
-
-def _write(path: Path, record: dict[str, Any]) -> None:
-    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    print(f"written: {path.name}", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-Figures = Mapping[str, Any]
+from page_parts import Figures, as_markdown, verdict
 
 NAMES = {"ssim": "SSIM", "uiqi": "UIQI", "dice": "Dice"}
 _LITTLE = 0.01  # percent of pixels; "all but disappears"
 _CLOSE = 0.02
-
-
-def verdict(margin: Figures) -> str:
-    """Return how much the first is better than the second, with the interval, or that it cannot be told.
-
-    Args:
-        margin: ``mean``, ``low`` and ``high`` of the difference; positive: better.
-    """
-    if margin["low"] <= 0 <= margin["high"]:
-        return f"no difference that can be told ({margin['low']:+.4f} to {margin['high']:+.4f})"
-    low, high = sorted((abs(margin["low"]), abs(margin["high"])))
-    return f"{'better' if margin['mean'] > 0 else 'worse'} by {abs(margin['mean']):.4f} ({low:.4f} to {high:.4f})"
 
 
 def signs(margins: Sequence[float]) -> str:
@@ -63,7 +50,7 @@ def claims(cine: Figures, seeds: Sequence[Figures], sweep: Sequence[Figures]) ->
     rows = [["the paper", "here"]]
     for claim, other, names, good in _COMPARED:
         found = [cine["margins"][other][name] for name in names]
-        said = "; ".join(f"{NAMES[name]} {verdict(margin)}" for name, margin in zip(names, found, strict=True))
+        said = "; ".join(f"{NAMES[name]} {verdict(**margin)}" for name, margin in zip(names, found, strict=True))
         rows.append([claim, f"{_holds(all(map(good, found)))}: {said}"])
     pairs = [run["over_unet"] for run in seeds if "over_unet" in run]
     if pairs:
@@ -93,9 +80,3 @@ def _claims_of(sweep: Sequence[Figures]) -> list[list[str]]:
 
 def _holds(good: bool) -> str:
     return "holds" if good else "does not hold"
-
-
-def as_markdown(rows: Sequence[Sequence[str]], *, figures: bool = True) -> str:
-    """Return a table, the first row its heading, figures to the right."""
-    heading, *others = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([heading, "| --- |" + (" ---: |" if figures else " --- |") * (len(rows[0]) - 1), *others])

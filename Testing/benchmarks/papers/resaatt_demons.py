@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import SimpleITK as sitk
 import torch
+from resaatt_pairs import of_hearts
+from resaatt_scores import scored
 from torch import Tensor
 
 _SHRINK_FACTORS = (4, 2, 1)
@@ -65,9 +67,6 @@ def _shrunk(image: sitk.Image, factor: int) -> sitk.Image:
 
 def main() -> int:
     """Print the figures of some settings; return 0."""
-    from resaatt_pairs import of_hearts
-    from resaatt_scores import scored
-
     test = of_hearts(range(3))
     print("iterations  sigma  match    SSIM   UIQI   Dice  folding %")
     for chosen in itertools.starmap(Settings, itertools.product((50, 150), (0.7, 1.0, 1.5), (False, True))):

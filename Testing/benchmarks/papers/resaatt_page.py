@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from resaatt_claims import NAMES, Figures, as_markdown, claims, signs, verdict, weight_of
+from page_parts import Figures, as_markdown, measured, read, verdict
+from resaatt_claims import NAMES, claims, signs, weight_of
 
 _TITLE = "## ReSAAtt on hearts and brains"
 _METHODS = {"identity": "no registration", "demons": "diffeomorphic demons", "unet": "U-Net", "resaatt": "ReSAAtt"}
@@ -29,23 +28,24 @@ def section(figures: Path) -> str:
     Args:
         figures: the folder of the JSON files.
     """
-    found, trained = (_read(figures / name) for name in ("resaatt_test.json", "resaatt_trained_test.json"))
+    found, trained = (read(figures / name) for name in ("resaatt_test.json", "resaatt_trained_test.json"))
     if found is None:
         return f"{_TITLE}\n\nNot measured yet."
-    records = [one | {"experiment": name} for name in _EXPERIMENTS for one in _read(figures / f"{name}.json") or []]
+    records = [one | {"experiment": name} for name in _EXPERIMENTS for one in read(figures / f"{name}.json") or []]
     runs = [] if trained is None else trained["runs"]
     seeds = [one for one in runs if one["experiment"] == "resaatt-cine"]
     sweep = sorted((run for run in runs if run["experiment"] == "resaatt-sweep"), key=weight_of)
-    pieces = [_TITLE, _about(found), "### Hearts", table(found["cine"]), _sentences(found["cine"], "cine"), _picture()]
-    pieces += ["### Slices of brains", _about_brains(found), table(found["brain"]), _sentences(found["brain"], "brain")]
+    pieces = [_TITLE, _about(found), "### Hearts", _table(found["cine"]), _sentences(found["cine"], "cine"), _picture()]
+    pieces += [
+        "### Slices of brains",
+        _about_brains(found),
+        _table(found["brain"]),
+        _sentences(found["brain"], "brain"),
+    ]
     pieces += ["### Seeds", _seeds(seeds), "### The weight of smoothness", _sweep(sweep, records)]
     pieces += ["### What holds of the paper", claims(found["cine"], seeds, sweep)]
     pieces += ["### How it was made", _trainings(records), _how(found, trained, records)]
     return "\n\n".join(pieces)
-
-
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def _about(found: Figures) -> str:
@@ -75,7 +75,7 @@ def _about_brains(found: Figures) -> str:
     )
 
 
-def table(kind: Figures) -> str:
+def _table(kind: Figures) -> str:
     """Return means over pairs, and of folding the median, quartiles, greatest value and share of pairs with any."""
     rows = [["method", *NAMES.values(), "folding %: median (quartiles; most)", "pairs that fold", "ms per pair"]]
     for name, title in _METHODS.items():
@@ -90,7 +90,7 @@ def table(kind: Figures) -> str:
 def _sentences(kind: Figures, name: str) -> str:
     lines = [f"ReSAAtt, pair by pair, with 95 % intervals over the {kind['groups']} {_ENDINGS[name]}:", ""]
     for other, margin in kind["margins"].items():
-        said = "; ".join(f"{title} {verdict(margin[key])}" for key, title in NAMES.items())
+        said = "; ".join(f"{title} {verdict(**margin[key])}" for key, title in NAMES.items())
         lines.append(f"- against {_METHODS[other]}: {said}.")
     return "\n".join(lines)
 
@@ -160,15 +160,11 @@ def _trainings(records: Sequence[Figures]) -> str:
 
 
 def _how(found: Figures, trained: Figures | None, records: Sequence[Figures]) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
-    threads = f"{found['threads']} thread{'s' if found['threads'] > 1 else ''}"
     models = [one for kind in ("cine", "brain") for one in found[kind]["models"].values()]
-    sums = ", ".join(f"{one['file']} {one['sha256'][:12]}" for one in models)
-    how = f"{found['date']}, {found['processor']}, {threads}, {versions}; weights (SHA-256): {sums}."
     needs = "Seeds and sweep need the trainings; the rest is measured with the package's weights."
     commands = [
         found["command"],
         *([] if trained is None else [trained["command"]]),
         *(one["command"] for one in records),
     ]
-    return "\n".join([f"{how} {needs}", "", *(f"    {command}" for command in commands)])
+    return "\n".join([f"{measured(found, models)} {needs}", "", *(f"    {command}" for command in commands)])

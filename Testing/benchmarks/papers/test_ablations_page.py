@@ -10,14 +10,6 @@ from types import ModuleType
 import pytest
 from scipy.stats import ttest_1samp
 
-FOLDER = Path(__file__).resolve().parent
-
-
-@pytest.fixture(autouse=True)
-def _beside_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(FOLDER.parent))
-    monkeypatch.syspath_prepend(str(FOLDER))
-
 
 @pytest.fixture
 def ablations() -> ModuleType:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -17,13 +16,7 @@ from regcore.losses.resaatt import resaatt_loss
 from regcore.ops.sampling import warp
 from regcore.ops.smoothing import gaussian
 
-FOLDER = Path(__file__).resolve().parent
 METRICS = ("ssim", "uiqi", "dice")
-
-
-@pytest.fixture(autouse=True)
-def _beside_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(FOLDER))
 
 
 def module(name: str) -> ModuleType:
@@ -116,11 +109,20 @@ def test_a_group_counts_once() -> None:
     assert found["high"] - found["mean"] == pytest.approx(12.7062 * 1.5, rel=1e-4)
 
 
-def test_a_verdict_names_the_side_or_that_there_is_none() -> None:
-    verdict = module("resaatt_claims").verdict
-    assert verdict(margin(0.05)) == "better by 0.0500 (0.0400 to 0.0600)"
-    assert verdict(margin(-0.05)) == "worse by 0.0500 (0.0400 to 0.0600)"
-    assert verdict(margin(0.005)).startswith("no difference")
+def test_a_summary_tells_the_spread_and_how_many_fold() -> None:
+    found = module("resaatt_scores").summary({"dice": np.arange(5.0), "folding_percent": np.array([0, 0, 0, 1.5])})
+    assert found["dice"] == {"mean": 2, "median": 2, "low": 1, "high": 3, "most": 4}
+    assert found["folding_percent"]["share"] == 0.25
+
+
+def test_a_margin_is_positive_where_the_first_is_higher() -> None:
+    mine, other = ({name: np.array(values) for name in METRICS} for values in ([0.5, 0.7], [0.4, 0.3]))
+    found = module("resaatt_scores").margins(mine, other, [1, 2])
+    assert {name: one["mean"] for name, one in found.items()} == pytest.approx(dict.fromkeys(METRICS, 0.25))
+
+
+def test_signs_count_the_seeds() -> None:
+    assert module("resaatt_claims").signs([0.1, -0.2, 0.3]) == "higher in 2 of 3 seeds, from -0.2000 to +0.3000"
 
 
 def test_claims_follow_the_figures() -> None:

@@ -31,12 +31,6 @@ if sys.argv[2] == "failing":
 """
 
 
-@pytest.fixture(autouse=True)
-def _beside_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(FOLDER.parent))
-    monkeypatch.syspath_prepend(str(FOLDER))
-
-
 @pytest.fixture
 def plan() -> ModuleType:
     return importlib.import_module("plan")

@@ -4,17 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-from pathlib import Path
-
-import pytest
-
-FOLDER = Path(__file__).resolve().parent
-
-
-@pytest.fixture(autouse=True)
-def _beside_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(FOLDER.parent))
-    monkeypatch.syspath_prepend(str(FOLDER))
 
 
 def test_what_is_trained_and_what_is_not(monkeypatch, tmp_path) -> None:

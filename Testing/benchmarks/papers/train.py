@@ -24,7 +24,7 @@ from typing import Any
 import yaml
 from plan import FIGURES, PROJECT, Run, chosen, runs
 
-_MODEL, _CONFIG, _LOG, _TIME = "model.safetensors", "config.yaml", "log.csv", "time.json"
+_CONFIG, _LOG, _TIME = "config.yaml", "log.csv", "time.json"
 _HELD_OUT = "held_out/"
 
 Record = dict[str, Any]
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number, run in enumerate(todo, start=1):
         name = f"{run.experiment}, {run.variant}, seed {run.seed}"
         try:
-            done = _done(run, root) or _train(run, root, options.threads)
+            done = run.model(root).is_file() or _train(run, root, options.threads)
         except KeyboardInterrupt:
             print(f"stopped at {name}; the same command goes on there", flush=True)
             return 4
@@ -68,10 +68,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("-o", "--output", type=Path, default=PROJECT / "bench" / "papers", help="for models and logs")
     parser.add_argument("--figures", type=Path, default=FIGURES)
     return parser.parse_args(arguments)
-
-
-def _done(run: Run, root: Path) -> bool:
-    return (run.folder(root) / _MODEL).is_file()
 
 
 def _train(run: Run, root: Path, threads: int) -> bool:
@@ -117,7 +113,7 @@ def record(run: Run, root: Path) -> Record:
     took = json.loads((folder / _TIME).read_text(encoding="utf-8"))
     with (folder / _LOG).open(newline="", encoding="utf-8") as file:
         held_out = last_figures(csv.DictReader(file))
-    ended = datetime.fromtimestamp((folder / _MODEL).stat().st_mtime, UTC)
+    ended = datetime.fromtimestamp(run.model(root).stat().st_mtime, UTC)
     return {
         "variant": run.variant,
         "seed": run.seed,

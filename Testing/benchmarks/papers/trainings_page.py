@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from page_parts import as_markdown, read
 from plan import runs
-from table import as_markdown
 
 _ABOUT = """## Trainings
 
@@ -30,8 +29,7 @@ def section(figures: Path) -> str:
         planned[run.experiment] = planned.get(run.experiment, 0) + 1
     table = [["experiment", "trained", "planned", "steps each", "CPU hours", "wall hours", "date of the last"]]
     for experiment, number in planned.items():
-        path = figures / f"{experiment}.json"
-        records = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        records = read(figures / f"{experiment}.json") or []
         table.append([experiment, str(len(records)), str(number), *(_told(records) if records else ["-"] * 4)])
     return f"{_ABOUT}\n{as_markdown(table)}\n"
 
