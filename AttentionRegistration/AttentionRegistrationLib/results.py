@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -192,11 +192,12 @@ class Made:
         nodes.set_voxels(node, image, geometry)
         return self.add(node, what)
 
-    def table(self, columns: dict[str, list[str]]) -> Node:
-        """Add a table of texts."""
+    def table(self, columns: Mapping[str, Sequence[str] | Sequence[float]]) -> Node:
+        """Add a table, every column of texts or of numbers."""
         node = vtk_node("vtkMRMLTableNode", self._scene)
         for name, cells in columns.items():
-            column = vtk.vtkStringArray()
+            texts = all(isinstance(cell, str) for cell in cells)
+            column = vtk.vtkStringArray() if texts else vtk.vtkDoubleArray()
             column.SetName(name)
             for cell in cells:
                 column.InsertNextValue(cell)

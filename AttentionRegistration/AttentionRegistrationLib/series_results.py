@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import slicer
-import vtk
 
 from AttentionRegistrationLib import nodes, results
 from AttentionRegistrationLib.nodes import Geometry
@@ -123,7 +122,7 @@ def add(sequence: Node, transforms: Node, reference: int, frames: dict[int, Fram
     try:
         made.add(transforms, "transforms")
         across, columns = _columns(sequence, motion, first.labels)
-        table = made.add(_table(columns), "figures")
+        table = made.table(columns)
         charts = _charts(made, table, across, list(columns))
         settings = {key: first.report.get(key) for key in ("version", "model", "weights", "device", "settings")}
         record = made.text(json.dumps({**settings, "reference": reference, "frames": motion}, indent=1))
@@ -154,17 +153,6 @@ def _columns(
         for key, title in titles.items():
             columns[f"{name} {title}"] = [frame["labels"][number][key] for frame in motion]
     return across, columns
-
-
-def _table(columns: dict[str, list[float]]) -> Node:
-    node = slicer.vtkMRMLTableNode()
-    for name, values in columns.items():
-        column = vtk.vtkDoubleArray()
-        column.SetName(name)
-        for value in values:
-            column.InsertNextValue(value)
-        node.AddColumn(column)
-    return node
 
 
 def _charts(made: results.Made, table: Node, across: str, columns: list[str]) -> tuple[Node, ...]:
