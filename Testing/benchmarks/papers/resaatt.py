@@ -17,7 +17,7 @@ from measurement import data, described, header, load_network, model_file, set_u
 from resaatt_demons import CHOSEN, demons
 from resaatt_pairs import TestPairs, tested
 from resaatt_picture import write_picture
-from resaatt_runs import RUNS, WEIGHTS
+from resaatt_runs import RUNS, SEEDS, WEIGHTS
 from resaatt_scores import margins, scored, summary
 from torch import Tensor
 
@@ -59,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _compared(kind: str, test: TestPairs, root: Path | None, figures: Path) -> dict[str, Any]:
     """Return the figures of every method on some pairs; of the hearts, some are drawn as well."""
     experiment = EXPERIMENTS[kind]
-    first = {run.variant: run for run in reversed(RUNS) if run.experiment == experiment}
-    files = {name: model_file(first[name], WEIGHTS[experiment, name], root) for name in NETWORKS}
+    shipped = {run.variant: run for run in RUNS if (run.experiment, run.seed) == (experiment, SEEDS[0])}
+    files = {name: model_file(shipped[name], WEIGHTS[experiment, name], root) for name in NETWORKS}
     networks = {name: load_network(path) for name, path in files.items()}
     methods: dict[str, Method] = {"identity": _still, "demons": demons} | {
         name: _method(network) for name, network in networks.items()
