@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import time
 from collections.abc import Callable
@@ -19,13 +18,13 @@ from AttentionRegistrationLib.events import (
     Progress,
     RegistrationError,
     crash,
-    hello_of,
     progress_of,
     unexpected,
 )
 from AttentionRegistrationLib.job import Adder, Job, Stopped, work
 from AttentionRegistrationLib.request import Node, Outputs, Request
 from AttentionRegistrationLib.results import Outcome
+from AttentionRegistrationLib.warm_worker import WarmWorker
 from AttentionRegistrationLib.worker_client import MORE, Message, WorkerClient, remove_stale_folders
 
 __all__ = [
@@ -40,7 +39,6 @@ __all__ = [
     "register_volumes",
 ]
 
-_PROTOCOL = 1
 _BUDGET_S = 0.02  # of one poll, for work that can go on at once
 
 
@@ -64,12 +62,10 @@ class Logic:
 
     def __init__(self, client: WorkerClient | None = None, limits: Limits | None = None) -> None:
         self._client = client or WorkerClient(compat.worker_command(), compat.worker_environment())
+        self._worker = WarmWorker(self._client)
         self._limits = limits or Limits()
         self._numbers = itertools.count(1)
         self._job: Job | None = None
-        self._hello: Hello | None = None
-        self._ready = False
-        self._started = 0.0
         self._polling = False
         remove_stale_folders()
 
@@ -80,7 +76,7 @@ class Logic:
 
     def hello(self) -> Hello | None:
         """Return what the worker said of itself when it last started; None before that."""
-        return self._hello
+        return self._worker.hello
 
     def warm_up(self) -> None:
         """Start the worker, so that `hello` soon knows and the first registration need not wait.
@@ -88,10 +84,7 @@ class Logic:
         Raises:
             OSError: it cannot be started.
         """
-        if not self._client.running:
-            self._ready = False
-            self._started = time.monotonic()
-            self._client.start()
+        self._worker.start()
 
     def start(self, request: Request, listener: Listener, add: Adder = results.add) -> None:
         """Begin a registration; `poll` does the rest.
@@ -108,7 +101,7 @@ class Logic:
             raise ValueError("A registration is under way; wait for it or cancel it.")
         inputs = nodes_input.read(request)
         job = Job(str(next(self._numbers)), request, listener, inputs, time.monotonic(), add)
-        job.steps = work(job, lambda: self._ready, self._client.send)
+        job.steps = work(job, lambda: self._worker.ready, self._client.send)
         try:
             self.warm_up()
         except OSError as error:
@@ -138,8 +131,7 @@ class Logic:
         job, self._job = self._job, None
         if job is not None and job.steps is not None:
             job.steps.close()
-        self._ready = False
-        self._client.close()
+        self._worker.close()
 
     def register(self, request: Request, on_progress: Callable[[Progress], None] | None = None) -> Outcome:
         """Register and wait for it: for scripts.
@@ -187,16 +179,12 @@ class Logic:
             job.answer = received
 
     def _greet(self, received: Message) -> None:
-        if received.get("protocol") != _PROTOCOL:
+        if not self._worker.greeted(received):
             self._fail("protocol", "The engine is of another version than the module; install the extension again.")
-            self._client.kill()
-            return
-        self._ready, self._hello = True, hello_of(received)
 
     def _gone(self, received: Message) -> None:
         """The worker has ended by itself: start another unless it could not even start; say so where it was missed."""
-        was_ready, self._ready = self._ready, False
-        job = self._job
+        was_ready, job = self._worker.gone(), self._job
         if job is None:
             return
         if job.why is not None:
@@ -204,12 +192,7 @@ class Logic:
         elif job.waits or (job.answer is None and not was_ready):
             job.why = crash(int(received["code"]), received["details"], was_ready)
         if was_ready:
-            self._start_anew()
-
-    def _start_anew(self) -> None:
-        # Without a process the registration at hand, or the next one, says what is wrong.
-        with contextlib.suppress(OSError):
-            self.warm_up()
+            self._worker.start_anew()
 
     def _fail(self, code: str, sentence: str) -> None:
         if self._job is not None:
@@ -260,9 +243,10 @@ class Logic:
                 self._stop(job, Failure("removed", f"The {role} volume was removed, so the registration was stopped."))
         if job.why is not None:
             return
-        if not self._ready and job.answer is None and not self._client.running:
+        starting = not self._worker.ready and job.answer is None
+        if starting and not self._client.running:
             self._fail("crash", "The registration engine could not be started.")
-        elif not self._ready and job.answer is None and now - max(self._started, job.began) > limits.start:
+        elif starting and self._worker.waited(job.began) > limits.start:
             self._kill(job, "hung", f"The registration engine did not start within {limits.start:g} seconds.")
         elif job.waits:
             if now - job.heard > limits.silence:
@@ -274,23 +258,17 @@ class Logic:
     def _kill(self, job: Job, code: str, sentence: str) -> None:
         job.why = Failure(code, f"{sentence} It was stopped. {UNCHANGED}", self._client.details)
         job.until = 0.0
-        was_ready, self._ready = self._ready, False
-        self._client.kill()
-        if was_ready:
-            self._start_anew()
+        self._worker.replace()
 
     def _end(self, job: Job) -> None:
         """Tell the listener why; a worker that did not stop when asked is killed and another started."""
         why = job.why
         assert why is not None
         assert job.steps is not None
-        if job.waits and self._client.running and self._ready:
-            details = self._client.details
-            self._ready = False
-            self._client.kill()
+        if job.waits and self._client.running and self._worker.ready:
             said = f"{why.sentence} The engine did not stop within a second and was started anew."
-            why = Failure(why.code, said, details)
-            self._start_anew()
+            why = Failure(why.code, said, self._client.details)
+            self._worker.replace()
         self._job = None
         job.steps.close()
         job.listener.on_failed(why)

@@ -146,7 +146,7 @@ def test_twenty_kills_and_cancels_in_one_session(engine: Logic, pair: tuple[Any,
             pump(engine, lambda begun=begun: begun() or not engine.busy)
         until = time.monotonic() + after
         # A worker that dies before it was asked is replaced, and nobody need know.
-        due = lambda until=until: time.monotonic() > until and (engine._job.waits or not engine._ready)  # noqa: E731
+        due = lambda until=until: time.monotonic() > until and (engine._job.waits or not engine._worker.ready)  # noqa: E731
         pump(engine, lambda due=due: not engine.busy or due())
         if not engine.busy:  # quicker than the blow
             assert heard.done
