@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 
 from .bench import MODULE, PROJECT, QTest, add_ball, slicer
+from .test_series_panel import add_beat
 
 TUTORIALS = PROJECT / "Resources" / "tutorials"
 SAMPLES = MODULE.parent / "Resources" / "SampleData"
@@ -41,6 +42,7 @@ def samples(scene: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     for kind, names in (("brain", ("fixed", "moving")), ("prostate", ("fixed", "moving", "fixed_labels"))):
         for name in names:
             load(kind, name)
+    add_beat()
 
 
 @pytest.mark.slow
@@ -48,7 +50,7 @@ def test_every_example_of_the_page_on_scripting_runs(samples: None) -> None:
     names: dict[str, Any] = {}
     said = io.StringIO()
     parts = examples(TUTORIALS / "scripting.md")
-    assert len(parts) == 5
+    assert len(parts) == 6
     try:
         with contextlib.redirect_stdout(said):
             for part in parts:
@@ -63,6 +65,7 @@ def test_every_example_of_the_page_on_scripting_runs(samples: None) -> None:
     assert "brain moving to brain fixed warped" in lines
     assert "in the fixed one" in lines
     assert "vtkMRMLLinearTransformNode" in lines
+    assert "Cine motion transforms has 5 transforms" in lines
     assert "bad_input" in lines
     assert "nobody-knows-it" in lines
     assert "done:" in lines
