@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from worker_messages import register_message
 
+from regcore.heap import keep_freed_memory
 from regcore.worker import job
-from regcore.worker.memory import keep_memory
 from regcore.worker.protocol import parse
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="*", default=[*CHOICES, "prostate"], help="which of the registrations")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
-    keep_memory()
+    keep_freed_memory()
     for name in chosen.only:
         with tempfile.TemporaryDirectory() as folder:
             settings = {"preset": "mri-trus-prostate"} if name == "prostate" else CHOICES[name]

@@ -23,6 +23,7 @@ from catalogue import PROJECT
 from curves import Point, Reached, reached, targets
 from matplotlib.figure import Figure
 
+from regcore.heap import keep_freed_memory
 from regcore.image import Image
 from regcore.io import read_image, read_labels
 from regcore.metrics import dsc
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; return 0, or 2 when something that is needed is missing."""
     chosen = _parse(arguments)
     torch.set_num_threads(chosen.threads)
+    keep_freed_memory()  # as the programs do
     try:
         inputs = Inputs(read_image(chosen.fixed, "fixed"), read_image(chosen.moving, "moving")).upright()
         labels = [

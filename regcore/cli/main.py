@@ -11,9 +11,9 @@ from jsonargparse import ArgumentParser
 from regcore import __version__
 from regcore.checks import DeviceError
 from regcore.cli import apply, evaluate, explain, models, phantom, register, series, worker
+from regcore.heap import keep_freed_memory
 from regcore.io import silence_itk
 from regcore.progress import Cancelled
-from regcore.worker.memory import keep_memory
 
 _COMMANDS = {
     "register": register,
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, command in _COMMANDS.items():
         commands.add_subcommand(name, command.parser(), help=command.HELP)
     chosen = parser.parse_args(arguments)
-    keep_memory()
+    keep_freed_memory()
     silence_itk()
     try:
         _COMMANDS[chosen.command].run(chosen[chosen.command])

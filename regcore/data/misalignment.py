@@ -32,13 +32,23 @@ class Misalignment(NamedTuple):
     sre: Tensor
 
 
-def misalign(points: Tensor, wanted: Tensor, generator: torch.Generator | None = None) -> Misalignment:
-    """Draw perturbations of at most 5 mm and 6 degrees and stretch each to a wanted surface registration error.
+def misalign(
+    points: Tensor,
+    wanted: Tensor,
+    generator: torch.Generator | None = None,
+    *,
+    translation_mm: float = TRANSLATION_MM,
+    rotation_deg: float = ROTATION_DEG,
+) -> Misalignment:
+    """Draw perturbations of few millimetres and degrees and stretch each to a wanted surface registration error.
 
     Args:
         points: ``(N, P, 3)``, the organ's surface relative to the rotation centre (mm).
         wanted: ``(N,)`` mm, 0 or more.
         generator: of the random numbers.
+        translation_mm: most along each axis before the stretching; with ``rotation_deg`` it says which of the two
+            makes up the error.
+        rotation_deg: most about each axis, likewise.
 
     Returns:
         Perturbations within 0.05 mm of ``wanted``, float64.
@@ -49,11 +59,12 @@ def misalign(points: Tensor, wanted: Tensor, generator: torch.Generator | None =
     if not bool((wanted >= 0).all()):
         raise ValueError(f"wanted: expected errors of 0 mm or more, got {float(wanted.min())} mm")
     points, wanted = points.double(), wanted.double()
+    limits = torch.tensor([translation_mm] * 3 + [rotation_deg] * 3, dtype=torch.float64)
     scaled = torch.zeros(len(wanted), 6, dtype=torch.float64)
     todo = torch.ones(len(wanted), dtype=torch.bool)
     for _ in range(_MOST_DRAWS):
         rows = todo.nonzero()[:, 0]
-        raw = _draw(len(rows), generator)
+        raw = _draw(len(rows), limits, generator)
         factor = _factor(raw, points[rows], wanted[rows])
         scaled[rows] = raw * factor[:, None]
         error = mean_displacement(rigid_matrix(scaled[rows]), points[rows]) - wanted[rows]
@@ -65,8 +76,7 @@ def misalign(points: Tensor, wanted: Tensor, generator: torch.Generator | None =
     raise ValueError(f"wanted: no rigid perturbation of this surface has an error of {most:.1f} mm; ask for less")
 
 
-def _draw(count: int, generator: torch.Generator | None) -> Tensor:
-    limits = torch.tensor([TRANSLATION_MM] * 3 + [ROTATION_DEG] * 3, dtype=torch.float64)
+def _draw(count: int, limits: Tensor, generator: torch.Generator | None) -> Tensor:
     return (2 * torch.rand(count, 6, dtype=torch.float64, generator=generator) - 1) * limits
 
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from regcore.data.misalignment import misalign
+from regcore.data.misalignment import ROTATION_DEG, TRANSLATION_MM, misalign
 from regcore.data.rigid_cases import RigidCase
 from regcore.models.base import FixedInput
 from regcore.ops.rigid import rigid_inverse, rigid_matrix
@@ -27,7 +27,7 @@ _BEND_REACH = 1.5
 
 @dataclass(frozen=True)
 class Variety:
-    """How much the geometry of a sample may differ from its case; all 0 and False: the case as it is.
+    """How much the geometry of a sample may differ from its case, and how the start is wrong.
 
     Attributes:
         enlarge: range of the crop's size, in gland boxes.
@@ -38,6 +38,8 @@ class Variety:
         bend_apart_mm: the same in the fixed volume alone: what no rigid transform explains.
         mirror: left and right may change places.
         field_of_view_mm: most that is cut from each side of the moving volume.
+        translation_mm: share of shifts in the wrong start, see `misalign`; never 0 for both.
+        rotation_deg: share of rotations in it, likewise.
     """
 
     enlarge: tuple[float, float] = (1.45, 1.75)
@@ -48,6 +50,8 @@ class Variety:
     bend_apart_mm: float = 0.7
     mirror: bool = True
     field_of_view_mm: float = 6.0
+    translation_mm: float = TRANSLATION_MM
+    rotation_deg: float = ROTATION_DEG
 
 
 PLAIN = Variety((1.6, 1.6), 0.0, 0.0, 0.0, 0.0, 0.0, False, 0.0)
@@ -116,7 +120,8 @@ class RigidSampler:
         wanted = low + (high - low) * self._uniform(len(cases))
         placed = [self._place(case) for case in cases]
         surface = torch.stack([place.surface for place in placed])
-        start = misalign(surface, wanted, self.generator)
+        share = {"translation_mm": self.variety.translation_mm, "rotation_deg": self.variety.rotation_deg}
+        start = misalign(surface, wanted, self.generator, **share)
         rows = [self._crops(case, place, wrong) for case, place, wrong in zip(cases, placed, start.matrix, strict=True)]
         return Batch(
             torch.stack([fixed for fixed, _ in rows]),

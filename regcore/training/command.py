@@ -15,11 +15,11 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning.pytorch.utilities import rank_zero_only
 
 from regcore.checks import DeviceError
+from regcore.heap import keep_freed_memory
 from regcore.io import silence_itk
 from regcore.training.build import build
 from regcore.training.config import Config, check_config, check_keys
 from regcore.training.dry_run import dry_run
-from regcore.training.heap import keep_freed_memory
 from regcore.training.launch import launched
 from regcore.training.model_file import MODEL, write_model
 from regcore.training.run import CONFIG, fit, write_text

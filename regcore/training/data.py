@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -9,6 +10,7 @@ from regcore.data.augmentation import AugmentationOptions, AugmentedSource
 from regcore.data.batch import PairSource
 from regcore.data.digit_source import DigitOptions, DigitSource
 from regcore.data.image_source import ImageOptions, ImageSource
+from regcore.data.misalignment import ROTATION_DEG, TRANSLATION_MM
 from regcore.data.phantom_source import PhantomOptions, PhantomSource
 from regcore.data.synthesis.label_source import LabelOptions, LabelSource
 from regcore.data.synthesis.prostate_pool import SyntheticShapes
@@ -27,6 +29,10 @@ class RigidOptions:
         cases: names to learn from.
         held_out: names to judge by; may be empty.
         sre_mm: range of the starts' surface registration error.
+        translation_mm: share of shifts in that error, see `regcore.data.misalignment.misalign`.
+        rotation_deg: share of rotations in it, likewise.
+        tilt_deg: deviation of a sample's axes from the MRI's. Ultrasound sweeps lie much as the MRI does; where a
+            sample is tilted more than the starts are, a network cannot learn that.
         loss: ``points``, the mean distance on the gland's surface that remains (what is measured in the end), or
             ``parameters``, the paper's mean square of the six numbers.
         synthetic: share of samples drawn from synthetic prostates, 0 to 1.
@@ -37,6 +43,9 @@ class RigidOptions:
     cases: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
     sre_mm: tuple[float, float] = (0.0, 20.0)
+    translation_mm: float = TRANSLATION_MM
+    rotation_deg: float = ROTATION_DEG
+    tilt_deg: float = 8.0
     loss: RigidLoss = "points"
     synthetic: float = 0.0
     synthetic_shapes: SyntheticShapes = "random"
@@ -45,6 +54,12 @@ class RigidOptions:
         """Refuse what is no share."""
         if not 0 <= self.synthetic <= 1:
             raise ValueError(f"data.rigid.synthetic: expected a share from 0 to 1, got {self.synthetic}")
+        ranges = {"translation_mm": self.translation_mm, "rotation_deg": self.rotation_deg, "tilt_deg": self.tilt_deg}
+        for name, value in ranges.items():
+            if not 0 <= value < math.inf:
+                raise ValueError(f"data.rigid.{name}: expected 0 or more, got {value}")
+        if self.translation_mm == self.rotation_deg == 0:
+            raise ValueError("data.rigid.rotation_deg: starts need shifts or rotations; translation_mm is 0 too")
 
 
 @dataclass(frozen=True)

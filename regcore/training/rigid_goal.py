@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -52,14 +53,15 @@ class RigidGoal:
     ) -> None:
         self.kind, self.seed = options.loss, seed
         self.fixed_input = model.convention.fixed_input
-        self._sampler = RigidSampler(cases, model.input_size, self.fixed_input, options.sre_mm, Variety())
+        self._sampler = RigidSampler(cases, model.input_size, self.fixed_input, options.sre_mm, variety_of(options))
         self._intensities = IntensityAugmentation()
         self._synthetic, self._share = None, options.synthetic
         if options.synthetic:
             self._synthetic = SyntheticCases(seed, options.synthetic_shapes, cases)
         self.held_out: list[Batch] = []
         if held_out:
-            judge = RigidSampler(held_out, model.input_size, self.fixed_input, options.sre_mm, PLAIN, seed=99)
+            plain = replace(PLAIN, translation_mm=options.translation_mm, rotation_deg=options.rotation_deg)
+            judge = RigidSampler(held_out, model.input_size, self.fixed_input, options.sre_mm, plain, seed=99)
             self.held_out = [judge.draw_from([case] * _STARTS) for case in held_out]
 
     def loss(self, model: Network, numbers: list[int], device: torch.device) -> tuple[Tensor, dict[str, Tensor], float]:
@@ -98,6 +100,11 @@ class RigidGoal:
             batch = self._sampler.draw(1)
         change = self._intensities.gland if self.fixed_input == "label" else self._intensities.mri
         return batch._replace(fixed=change(batch.fixed), moving=self._intensities.ultrasound(batch.moving))
+
+
+def variety_of(options: RigidOptions) -> Variety:
+    """Return how samples differ from their cases."""
+    return Variety(tilt_deg=options.tilt_deg, translation_mm=options.translation_mm, rotation_deg=options.rotation_deg)
 
 
 def rigid_loss(found: Tensor, batch: Batch, loss: RigidLoss) -> Tensor:

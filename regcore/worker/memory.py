@@ -11,18 +11,6 @@ from pathlib import Path
 
 import torch
 
-# Numbers of mallopt(3).
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-
-
-def keep_memory() -> None:
-    """Let glibc keep freed memory: giving volumes back to the kernel and taking them anew costs a fifth of the time."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            allocator = ctypes.CDLL("libc.so.6")
-            allocator.mallopt(_MMAP_THRESHOLD, 1 << 30)
-            allocator.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
-
 
 def free_memory() -> None:
     """Give back what nothing uses any more, on the GPU too."""

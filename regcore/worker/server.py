@@ -14,12 +14,13 @@ from pathlib import Path
 import torch
 
 from regcore.checks import DeviceError
+from regcore.heap import keep_freed_memory
 from regcore.io import silence_itk
 from regcore.progress import CancelCheck, Cancelled, Progress
 from regcore.weights import forget_models, keep_models
 from regcore.worker import job
 from regcore.worker.devices import hello
-from regcore.worker.memory import free_memory, is_exhausted, keep_memory, used_mb
+from regcore.worker.memory import free_memory, is_exhausted, used_mb
 from regcore.worker.pipes import lines, write_all
 from regcore.worker.protocol import (
     Cancel,
@@ -60,7 +61,7 @@ def serve(source: int, sink: int, work: Job = job.run) -> int:
     Returns:
         The exit code, 0.
     """
-    keep_memory()
+    keep_freed_memory()
     silence_itk()
     keep_models()
     return _Server(source, sink, work).run()

@@ -53,6 +53,14 @@ def test_the_six_numbers_are_stretched_together(points):
     assert ratio[0, 0] > 2
 
 
+@pytest.mark.parametrize(("share", "none"), [({"translation_mm": 0}, slice(3)), ({"rotation_deg": 0}, slice(3, 6))])
+def test_an_error_may_be_of_shifts_or_of_rotations_alone(points, share, none):
+    wanted = torch.full((8,), 6.0, dtype=torch.float64)
+    found = misalign(points[:8], wanted, torch.Generator().manual_seed(3), **share)
+    assert rigid_parameters(found.matrix)[:, none].abs().max() < 1e-9
+    torch.testing.assert_close(mean_displacement(found.matrix, points[:8]), wanted, atol=0.05, rtol=0)
+
+
 def test_all_six_numbers_take_both_signs(points):
     found = rigid_parameters(draw(points, torch.full((COUNT,), 8.0)).matrix)
     positive = (found > 0).float().mean(dim=0)

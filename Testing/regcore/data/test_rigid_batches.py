@@ -88,7 +88,7 @@ def test_a_start_shifted_along_an_axis_shows_the_organ_there(case, axis, monkeyp
     wrong = [0.0] * 6
     wrong[axis] = 4.0  # mm
 
-    def known(points, wanted, generator):
+    def known(points, wanted, generator, **share):
         matrix = rigid_matrix(torch.tensor([wrong], dtype=torch.float64))
         return Misalignment(matrix, mean_displacement(matrix, points))
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from regcore.data.rigid_batches import Batch
+from regcore.data.rigid_batches import Batch, Variety
 from regcore.models import create_model
 from regcore.ops.rigid import rigid_inverse, rigid_matrix, rigid_parameters
 from regcore.training.data import RigidOptions
-from regcore.training.rigid_goal import RigidGoal, rigid_loss
+from regcore.training.rigid_goal import RigidGoal, rigid_loss, variety_of
 from regcore.training.task import SCORE
 
 NAMES = ("attention-reg-small", "attention-reg-label-small")
@@ -115,6 +116,27 @@ def test_samples_can_be_learnt_by_heart(organ, name, monkeypatch):
         losses.append(loss.item())
         assert (parts, seconds > 0) == ({}, True)
     assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
+
+
+def test_the_options_say_how_starts_and_samples_differ(organ):
+    turned = goal(organ, translation_mm=0.0, sre_mm=(2.0, 4.0)).held_out[0]
+    assert rigid_parameters(turned.residual)[:, :3].abs().max() < 1e-3
+    assert rigid_parameters(turned.residual)[:, 3:].abs().amax(dim=1).min() > 1
+    options = RigidOptions(tilt_deg=3.0, rotation_deg=12.0)
+    assert variety_of(options) == replace(Variety(), tilt_deg=3.0, rotation_deg=12.0)
+    assert variety_of(RigidOptions()) == Variety()
+
+
+@pytest.mark.parametrize("name", ["tilt_deg", "rotation_deg", "translation_mm"])
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
+def test_ranges_that_are_none_are_refused(name, value):
+    with pytest.raises(ValueError, match=rf"data\.rigid\.{name}: expected 0 or more"):
+        RigidOptions(**{name: value})
+
+
+def test_starts_that_differ_in_nothing_are_refused():
+    with pytest.raises(ValueError, match="starts need shifts or rotations"):
+        RigidOptions(translation_mm=0.0, rotation_deg=0.0)
 
 
 def test_no_cases_and_no_range_are_refused(organ):

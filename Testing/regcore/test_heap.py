@@ -8,7 +8,7 @@ import pytest
 # Page faults of writing 64 MB again and again, after a first time.
 FAULTS = """
 import ctypes, resource, sys
-from regcore.training.heap import keep_freed_memory
+from regcore.heap import keep_freed_memory
 kept = keep_freed_memory() if sys.argv[1] == "keep" else True
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
