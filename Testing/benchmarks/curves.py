@@ -22,16 +22,25 @@ class Reached:
         dice: the value.
         from_zero: refinement alone.
         from_network: network and refinement.
+        network: the network alone.
     """
 
     dice: float
     from_zero: float | None
     from_network: float | None
+    network: float
 
     @property
     def ratio(self) -> float | None:
         """Seconds from the network over seconds from zero; None where either does not get there or costs nothing."""
         return self.from_network / self.from_zero if self.from_zero and self.from_network is not None else None
+
+    @property
+    def refinement_ratio(self) -> float | None:
+        """The same of the refinement alone, without the network's seconds."""
+        if not self.from_zero or self.from_network is None:
+            return None
+        return (self.from_network - self.network) / self.from_zero
 
 
 def seconds_to_reach(points: Sequence[Point], dice: float) -> float | None:
@@ -51,12 +60,18 @@ def seconds_to_reach(points: Sequence[Point], dice: float) -> float | None:
 
 
 def targets(zero: Sequence[Point], network: Sequence[Point]) -> list[float]:
-    """Return values of Dice above the worst point, up to the best of either start: every 0.05, the last every 0.01."""
+    """Return values of Dice above the worst point, up to the best of either start: every 0.05, the last every 0.01.
+
+    One more is the best from zero, to the thousandth below.
+    """
     every = [round(100 * point.dice, 6) for point in (*zero, *network)]
     first, last = int(min(every)) + 1, int(max(every))
-    return [number / 100 for number in range(first, last + 1) if number % 5 == 0 or number > last - 5]
+    best = int(round(1000 * max(point.dice for point in zero), 6)) / 1000
+    found = {number / 100 for number in range(first, last + 1) if number % 5 == 0 or number > last - 5}
+    return sorted(found | {best})
 
 
 def reached(zero: Sequence[Point], network: Sequence[Point], wanted: Sequence[float]) -> list[Reached]:
-    """Return what each Dice of ``wanted`` costs from either start."""
-    return [Reached(dice, seconds_to_reach(zero, dice), seconds_to_reach(network, dice)) for dice in wanted]
+    """Return what each Dice of ``wanted`` costs from either start; the network's curve begins with the network alone."""
+    alone = min(network).cpu_s
+    return [Reached(dice, seconds_to_reach(zero, dice), seconds_to_reach(network, dice), alone) for dice in wanted]

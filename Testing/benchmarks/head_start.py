@@ -33,7 +33,7 @@ from regcore.start import bring_together
 from regcore.steps import Found, Work, deformable_network, refined
 from regcore.warp import warp
 
-BUDGETS = (4, 9, 17, 34, 60, 86, 172)
+BUDGETS = (4, 6, 9, 12, 17, 34, 60, 86, 172)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "threads": chosen.threads,
         "budgets": list(chosen.budgets),
         "curves": {start: [point._asdict() for point in points] for start, points in curves.items()},
-        "reached": [asdict(each) | {"ratio": each.ratio} for each in table],
+        "reached": [asdict(e) | {"ratio": e.ratio, "refinement_ratio": e.refinement_ratio} for e in table],
     }
     (chosen.output / "head_start.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     draw(curves, chosen.model, chosen.output / "head_start.png")
@@ -141,8 +141,8 @@ def _present(labels: Image) -> list[int]:
 
 def _line(each: Reached) -> str:
     seconds = ["never" if s is None else f"{s:.1f} s" for s in (each.from_zero, each.from_network)]
-    ratio = "" if each.ratio is None else f", ratio {each.ratio:.2f}"
-    return f"Dice {each.dice:.2f}: {seconds[0]} from zero, {seconds[1]} from the network{ratio}"
+    ratio = "" if each.ratio is None else f", ratio {each.ratio:.2f}, of refinement alone {each.refinement_ratio:.2f}"
+    return f"Dice {each.dice:.3f}: {seconds[0]} from zero, {seconds[1]} from the network{ratio}"
 
 
 def _quiet(fraction: float, message: str) -> None:

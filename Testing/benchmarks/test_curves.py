@@ -36,11 +36,12 @@ def test_the_ratio_needs_both_starts(curves) -> None:
     found = curves.reached(zero, network, [0.4, 0.6, 0.8, 0.85])
     assert [each.from_network for each in found] == pytest.approx([2, 2, 3, 3.5])
     assert [each.ratio for each in found[1:3]] == pytest.approx([0.4, 0.3])
-    assert found[0].ratio is None  # the start has it for nothing
+    assert [each.refinement_ratio for each in found[1:3]] == pytest.approx([0.0, 0.1])
+    assert (found[0].ratio, found[0].refinement_ratio) == (None, None)  # the start has it for nothing
     assert (found[3].from_zero, found[3].ratio) == (None, None)
 
 
 def test_targets_are_closer_together_near_the_best(curves) -> None:
     zero, network = [curves.Point(0, 0.57), curves.Point(9, 0.723)], [curves.Point(1, 0.61)]
-    assert curves.targets(zero, network) == [0.6, 0.65, 0.68, 0.69, 0.7, 0.71, 0.72]
+    assert curves.targets(zero, network) == [0.6, 0.65, 0.68, 0.69, 0.7, 0.71, 0.72, 0.723]
     assert curves.targets([curves.Point(0, 0.57)], [curves.Point(1, 0.7)])[-1] == 0.7

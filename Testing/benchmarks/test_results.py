@@ -68,17 +68,17 @@ def test_a_fall_of_dice_is_judged(pages) -> None:
 
 def test_the_head_start_is_judged(pages) -> None:
     reached = [
-        {"dice": 0.7, "from_zero": 10.0, "from_network": 4.0, "ratio": 0.4},
-        {"dice": 0.75, "from_zero": 10.0, "from_network": 6.0, "ratio": 0.6},
-        {"dice": 0.8, "from_zero": None, "from_network": 9.0, "ratio": None},
-        {"dice": 0.9, "from_zero": 9.0, "from_network": None, "ratio": None},
+        {"dice": 0.7, "from_zero": 10.0, "from_network": 4.0, "ratio": 0.4, "refinement_ratio": 0.1},
+        {"dice": 0.75, "from_zero": 10.0, "from_network": 6.0, "ratio": 0.6, "refinement_ratio": 0.5},
+        {"dice": 0.8, "from_zero": None, "from_network": 9.0, "ratio": None, "refinement_ratio": None},
+        {"dice": 0.9, "from_zero": 9.0, "from_network": None, "ratio": None, "refinement_ratio": None},
     ]
     record = {"model": "m", "threads": 2, "budgets": [4, 86], "reached": reached}
     text = _written(pages, "head-start", {"head_start.json": record})
-    assert "| 0.70 | 10.0 | 4.0 | 0.40 | yes |" in text
-    assert "| 0.75 | 10.0 | 6.0 | 0.60 | no |" in text
-    assert "| 0.80 | never | 9.0 | - | yes |" in text
-    assert "| 0.90 | 9.0 | never | - | no |" in text
+    assert "| 0.700 | 10.0 | 4.0 | 0.40 | yes | 0.10 | yes |" in text
+    assert "| 0.750 | 10.0 | 6.0 | 0.60 | no | 0.50 | yes |" in text
+    assert "| 0.800 | never | 9.0 | - | yes | - | yes |" in text
+    assert "| 0.900 | 9.0 | never | - | no | - | no |" in text
     assert "![Dice against CPU seconds](head_start.png)" in text
 
 
