@@ -72,6 +72,6 @@ def targets(zero: Sequence[Point], network: Sequence[Point]) -> list[float]:
 
 
 def reached(zero: Sequence[Point], network: Sequence[Point], wanted: Sequence[float]) -> list[Reached]:
-    """Return what each Dice of ``wanted`` costs from either start; the network's curve begins with the network alone."""
+    """Return what each Dice of ``wanted`` costs from either start; the network's curve begins with it alone."""
     alone = min(network).cpu_s
     return [Reached(dice, seconds_to_reach(zero, dice), seconds_to_reach(network, dice), alone) for dice in wanted]
