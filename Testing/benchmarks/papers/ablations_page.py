@@ -6,14 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from ablation_runs import FULL
-from page_parts import as_markdown, read
-from scipy.stats import t
-
-_CONFIDENCE = 0.95
+from page_parts import as_markdown, interval, read
 
 Record = Mapping[str, Any]
 
@@ -150,14 +147,6 @@ def _compared(found: Sequence[float], sign: int) -> list[str]:
 def differences(of: Mapping[int, float], full: Mapping[int, float]) -> list[float]:
     """Return a variant's figures less the full network's, for the seeds that both have."""
     return [of[seed] - full[seed] for seed in sorted(of.keys() & full.keys())]
-
-
-def interval(found: Sequence[float]) -> tuple[float, float]:
-    """Return the 95 % interval of the mean of paired differences; without end for fewer than two."""
-    if len(found) < 2:
-        return -math.inf, math.inf
-    reach = float(t.ppf((1 + _CONFIDENCE) / 2, len(found) - 1)) * stdev(found) / math.sqrt(len(found))
-    return mean(found) - reach, mean(found) + reach
 
 
 def verdict(found: Sequence[float], sign: int) -> str:

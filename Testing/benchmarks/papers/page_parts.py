@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
+
+from scipy.stats import t
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # where the benchmarks share their tables
 
 from table import as_markdown
 
-__all__ = ["Figures", "as_markdown", "measured", "read", "verdict"]
+__all__ = ["Figures", "as_markdown", "interval", "measured", "read", "verdict"]
 
 Figures = Mapping[str, Any]
+
+_CONFIDENCE = 0.95
 
 
 def read(path: Path) -> Any:
@@ -35,6 +41,14 @@ def verdict(mean: float, low: float, high: float, *, none: str = "no difference 
         return f"{none} ({low:+.4f} to {high:+.4f})"
     least, most = sorted((abs(low), abs(high)))
     return f"{'better' if mean > 0 else 'worse'} by {abs(mean):.4f} ({least:.4f} to {most:.4f})"
+
+
+def interval(found: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of paired differences; without end for fewer than two."""
+    if len(found) < 2:
+        return -math.inf, math.inf
+    reach = float(t.ppf((1 + _CONFIDENCE) / 2, len(found) - 1)) * stdev(found) / math.sqrt(len(found))
+    return mean(found) - reach, mean(found) + reach
 
 
 def measured(found: Figures, models: Iterable[Figures]) -> str:

@@ -9,7 +9,7 @@ from plan import Run
 from regcore.losses.resaatt import RESAATT_WEIGHTS
 
 LAMBDAS = (0.15, 1.5, 15.0, 150.0, 1500.0)  # of the paper's Table I; 150 is its choice
-SEEDS = (1, 2, 3)
+SEEDS = (1, 2, 3, 4, 5, 6)
 SWEEP_STEPS = 250
 
 _UNET = ("--model.name", "unet", "--model.options", '{"width": 16}')

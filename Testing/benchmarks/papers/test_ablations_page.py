@@ -44,7 +44,7 @@ def test_every_ablation_has_its_section(ablations) -> None:
 def test_the_interval_is_that_of_the_paired_t_test(ablations) -> None:
     found = [0.01, 0.03, -0.005, 0.02]
     expected = ttest_1samp(found, 0).confidence_interval(0.95)
-    assert ablations.interval(found) == pytest.approx((expected.low, expected.high))
+    assert importlib.import_module("page_parts").interval(found) == pytest.approx((expected.low, expected.high))
 
 
 def test_one_seed_shows_nothing(ablations) -> None:

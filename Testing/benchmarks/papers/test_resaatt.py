@@ -122,7 +122,20 @@ def test_a_margin_is_positive_where_the_first_is_higher() -> None:
 
 
 def test_signs_count_the_seeds() -> None:
-    assert module("resaatt_claims").signs([0.1, -0.2, 0.3]) == "higher in 2 of 3 seeds, from -0.2000 to +0.3000"
+    signs = module("resaatt_claims").signs
+    assert signs([0.1]) == "higher in 1 of 1 seeds, from +0.1000 to +0.1000"
+    low, high = module("page_parts").interval([0.1, -0.2, 0.3])
+    counted = "higher in 2 of 3 seeds, from -0.2000 to +0.3000, on average +0.0667"
+    assert signs([0.1, -0.2, 0.3]) == f"{counted} ({low:+.4f} to {high:+.4f})"
+
+
+@pytest.mark.parametrize(
+    ("margins", "said"),
+    [([0.02, 0.021, 0.019], "holds"), ([0.02, -0.021, 0.019], "not shown"), ([0.02], "not shown")],
+)
+def test_a_claim_on_seeds_asks_for_more_than_chance(margins, said) -> None:
+    runs = [{"over_unet": {name: {"mean": margin} for name in ("ssim", "uiqi")}} for margin in margins]
+    assert f"each a training of its own | {said}: SSIM higher in" in module("resaatt_claims").claims(kind(), runs, [])
 
 
 def test_claims_follow_the_figures() -> None:
