@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from table import as_markdown, cells
 
 GREATEST_FALL = 0.03  # of Dice when the contrast is turned over
 LEAST_GAIN = 0.15  # of Dice over the affine on held-out brains
+MOST_MM = {"attention-reg-small": 3.5, "attention-reg-label-small": 3.3}  # with the usual passes and ensemble
 GREATEST_RATIO = 0.5  # of the seconds from the network to those from zero
 
 _ABOUT = """# Results of the trained 3D models
@@ -143,8 +145,32 @@ def _prostate(part: Part) -> str:
         f"{record['threads']} threads; `worse %` counts results worse than their start."
     )
     as_command = "As a command of its own, no start known; the means over the cases, of the memory the most."
-    tables = as_markdown([heading[1:], *mean]), as_markdown(mri_trus_cost.rows(cost["figures"]))
-    return f"{told}\n\n{tables[0]}\n\n{as_command}\n\n{tables[1]}"
+    tables = [[heading[1:], *mean], _by_case(outcomes, record["spread_and_error"]), mri_trus_cost.rows(cost["figures"])]
+    means, cases, commands = (as_markdown(table) for table in tables)
+    asked = "; ".join(_asked(name, most, mean) for name, most in MOST_MM.items())
+    by_case = (
+        "Case by case, mm; `spread` is Spearman's correlation of the ensemble's spread with the true error, over all "
+        f"starts. Asked for: {asked}."
+    )
+    return "\n\n".join([told, means, by_case, cases, as_command, commands])
+
+
+def _by_case(outcomes: Mapping[str, Mapping[str, Sequence[Any]]], correlations: Mapping[str, float]) -> list[list[str]]:
+    """Return each method's mean error in each case, and how its spread goes with the error."""
+    table = [["method", *outcomes, "spread"]]
+    for method in next(iter(outcomes.values())):
+        means = [f"{fmean(one.result_mm for one in of[method]):.2f}" for of in outcomes.values()]
+        table.append([method, *means, f"{correlations[method]:.2f}" if method in correlations else "-"])
+    return table
+
+
+def _asked(name: str, most: float, mean: Sequence[Sequence[str]]) -> str:
+    """Return whether the ensemble of a model keeps within its limit."""
+    from regcore.rigid_step import PASSES
+
+    found = next((float(row[2]) for row in mean if row[0] == f"{name} x{PASSES}, ensemble"), None)
+    said = "not measured" if found is None else _yes(found <= most)
+    return f"{name} at most {most:g} mm: {said}"
 
 
 def _yes(holds: bool) -> str:

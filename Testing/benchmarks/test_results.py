@@ -108,11 +108,16 @@ def test_the_prostate_has_both_tables(pages) -> None:
     outcome = {
         "start_mm": 9.0, "result_mm": 3.0, "seconds": 0.5, "spread_mm": None, "failed": False, "refined": None
     }  # fmt: skip
-    record = {"cases": ["case16"], "starts": 1, "threads": 2, "outcomes": {"case16": {"labels": [outcome]}}}
+    of = {"labels": [outcome], "attention-reg-small x4, ensemble": [outcome, outcome | {"result_mm": 4.1}]}
+    record = {"cases": ["case16"], "starts": 1, "threads": 2, "outcomes": {"case16": of}}
+    record["spread_and_error"] = {"attention-reg-small x4, ensemble": 0.434}
     run = {"before_mm": 8.0, "start_mm": 5.0, "result_mm": 2.0, "wall_s": 9.0, "cpu_s": 4.0, "peak_mib": 500.0}
     cost = {"figures": {"m": {"alone": [run, run | {"result_mm": 4.0, "peak_mib": 600.0}]}}}
     text = _written(pages, "prostate", {"mri_trus.json": record, "mri_trus_cost.json": cost})
     assert "| labels | 9.00 | 3.00 | 0.00 | 0 | 0.50 |" in text
+    assert "| labels | 3.00 | - |" in text
+    assert "| attention-reg-small x4, ensemble | 3.55 | 0.43 |" in text
+    assert "attention-reg-small at most 3.5 mm: no; attention-reg-label-small at most 3.3 mm: not measured." in text
     assert "| m | alone | 8.00 | 5.00 | 3.00 | 4.0 | 600 |" in text
 
 

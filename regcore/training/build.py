@@ -71,6 +71,9 @@ def _rigid(config: Config) -> tuple[Task, dict[str, object]]:
         "cases": list(options.cases),
         "held_out": list(options.held_out),
         "sre_mm": list(options.sre_mm),
+        "translation_mm": options.translation_mm,
+        "rotation_deg": options.rotation_deg,
+        "tilt_deg": options.tilt_deg,
         **({"synthetic": options.synthetic, "synthetic_shapes": options.synthetic_shapes} if options.synthetic else {}),
         "fine_tune": start,
     }
