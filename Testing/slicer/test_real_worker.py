@@ -28,6 +28,7 @@ from .scenes import EVERYTHING, Heard, add_volume, finish, from_world, pump
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and process groups of Unix")
 SHIFT = np.array([3.0, -2.0, 1.5])  # from fixed to moving, LPS mm
 KILLS = 20
+LATE = 3  # blows that may fall between a result and its arrival
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +137,7 @@ def test_twenty_kills_and_cancels_in_one_session(engine: Logic, pair: tuple[Any,
     workers: set[int] = set()
     scene = pair[0].GetScene()
     finish(engine, Request(*pair, init=("centre",), refine=0)).done  # noqa: B018
-    number = 0
+    number = late = 0
     while number < KILLS:
         how, after = ("kill", "cancel")[number % 2], chance.uniform(0.0, 0.5)
         heard, before = Heard(), scene.GetNumberOfNodes()
@@ -160,6 +161,10 @@ def test_twenty_kills_and_cancels_in_one_session(engine: Logic, pair: tuple[Any,
         else:
             engine.cancel()
         pump(engine, lambda: not engine.busy, 5)
+        if heard.outcome is not None:  # its result was on the way already
+            late += 1
+            assert late <= LATE
+            continue
         said = heard.failed.sentence
         assert said.startswith("Cancelled." if how == "cancel" else "The registration engine"), said
         assert scene.GetNumberOfNodes() == before
