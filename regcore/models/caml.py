@@ -21,6 +21,7 @@ from regcore.models.layers.cross_attention import FusionOptions, Merge
 from regcore.models.layers.fusion_unet import CROSS_LEVELS, CrossLevels, FusionUNet
 from regcore.models.layers.patches import PATCH
 from regcore.models.layers.pooling import halve
+from regcore.ops.contrast import matched
 from regcore.ops.fields import compose, exp
 from regcore.ops.sampling import warp
 
@@ -48,6 +49,7 @@ class CAML(RegistrationModel):
         depths: fusion modules per level, finest first, in the encoder and again in the decoder.
         heads: of the attention, per level.
         cross_levels: which other levels attention looks at: ``none``, the next ``finer`` or ``all_finer``.
+        patch: voxels a side of a token of the finest level.
         merge: see `FusionOptions`; so are ``window``, ``magnification`` and ``checkpoint``. A window of 4 with a
             magnification of 2 copies every key 8 times, not 27, but compares each query with 512 of them, not 216.
         residual_skips: residual blocks on the skip connections.
@@ -58,6 +60,7 @@ class CAML(RegistrationModel):
         diffeomorphic: take the output of each pass for a velocity and integrate it in seven squarings. What comes
             out folds no more, unless it squeezes space to less than its voxels can show.
         half_resolution: work on images of half the size and enlarge the displacement.
+        match_contrast: as in `regcore.models.pan.PAN`; the paper registers T1 to T1 and has no need of it.
 
     Raises:
         ValueError: options that do not fit each other or are out of range.
@@ -74,20 +77,25 @@ class CAML(RegistrationModel):
         residual_skips: bool = True,
         cascade: bool = True,
         bottleneck: bool = True,
+        patch: int = PATCH,
         window: int = 2,
         magnification: int = 3,
         stochastic_depth: float = 0.2,
         checkpoint: bool = True,
         diffeomorphic: bool = False,
         half_resolution: bool = False,
+        match_contrast: bool = False,
     ) -> None:
-        super().__init__(dimensions=3, size_multiple=2 * PATCH if half_resolution else PATCH)
+        super().__init__(dimensions=3, size_multiple=2 * patch if half_resolution else patch)
         _check(channels, depths, heads, cross_levels, stochastic_depth)
+        if patch < 1:
+            raise ValueError(f"patch must be positive, got {patch}")
+        self.match_contrast = match_contrast
         self.cascade = cascade
         self.diffeomorphic = diffeomorphic
         self.half_resolution = half_resolution
         # A coarsest level of a single token would leave attention no choice and instance norm nothing but zeros.
-        self.least_side = PATCH * (2 ** (len(depths) - 1) + 1)
+        self.least_side = patch * (2 ** (len(depths) - 1) + 1)
         self.network = FusionUNet(
             channels,
             depths,
@@ -97,6 +105,7 @@ class CAML(RegistrationModel):
             carries=cascade,
             bottleneck=bottleneck,
             stochastic_depth=stochastic_depth,
+            patch=patch,
             options=FusionOptions(window, magnification, merge, checkpoint),
         )
 
@@ -106,6 +115,8 @@ class CAML(RegistrationModel):
         The penalties, of two passes, are ``smoothness_first`` and ``smoothness_second``: the mean squared differences
         between neighbours of each pass's displacement.
         """
+        if self.match_contrast:
+            moving = matched(moving, fixed)
         if self.half_resolution:
             fixed, moving = halve(fixed), halve(moving)
         rows = fixed.shape[2]
@@ -174,12 +185,14 @@ def caml(
     residual_skips: bool = True,
     cascade: bool = True,
     bottleneck: bool = True,
+    patch: int = PATCH,
     window: int = 2,
     magnification: int = 3,
     stochastic_depth: float = 0.2,
     checkpoint: bool = True,
     diffeomorphic: bool = False,
     half_resolution: bool = False,
+    match_contrast: bool = False,
 ) -> CAML:
     """Make CAML; the options are those of `CAML`."""
     return CAML(
@@ -191,12 +204,14 @@ def caml(
         residual_skips=residual_skips,
         cascade=cascade,
         bottleneck=bottleneck,
+        patch=patch,
         window=window,
         magnification=magnification,
         stochastic_depth=stochastic_depth,
         checkpoint=checkpoint,
         diffeomorphic=diffeomorphic,
         half_resolution=half_resolution,
+        match_contrast=match_contrast,
     )
 
 

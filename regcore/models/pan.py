@@ -80,7 +80,7 @@ class DisplacementHead(nn.Module):
     def forward(self, offsets: Tensor) -> Tensor:
         """Return ``(N, 3, *size)``, voxels, for ``(N, 3 S, *size)``; float32 also under autocast."""
         with torch.autocast(offsets.device.type, enabled=False):
-            return self.convolution(channels_last(offsets))  # type: ignore[no-any-return]
+            return convolution3(channels_last(offsets), self.convolution.weight, self.convolution.bias)
 
 
 class PAN(RegistrationModel):

@@ -171,6 +171,7 @@ def test_the_streams_share_everything(cross_levels):
         {"cross_levels": "all_finer", "merge": "concat", "bottleneck": False},
         {"cross_levels": "none", "cascade": False, "window": 4, "magnification": 2},
         {"residual_skips": False, "half_resolution": True, "diffeomorphic": True},
+        {"patch": 2, "match_contrast": True},
     ],
     ids=str,
 )
@@ -254,6 +255,26 @@ def test_half_resolution_speaks_of_whole_voxels():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("patch", [1, 2, 3])
+def test_smaller_patches_take_any_size(patch):
+    model = tiny(1.0, patch=patch)
+    fixed, moving = torch.rand(2, 1, 1, 13, 10, 7)
+    assert model.size_multiple == patch
+    assert model(fixed, moving).displacement.shape == (1, 3, 13, 10, 7)
+
+
+@torch.no_grad()
+def test_with_matched_contrast_bright_for_dark_changes_little():
+    fixed, moving = (0.1 + 0.8 * image for image in pair())
+    plain, matching = tiny(1.0), tiny(1.0, match_contrast=True)
+    differences = []
+    for model in (plain, matching):
+        way, inverted = (model(fixed, image).displacement for image in (moving, 1 - moving))
+        differences.append(float((way - inverted).norm() / way.norm()))
+    assert differences[1] < 0.1 * differences[0]
+
+
+@torch.no_grad()
 def test_the_diffeomorphic_form_does_not_fold():
     torch.manual_seed(0)
     fixed, moving = torch.rand(2, 1, 1, 36, 24, 20)
@@ -278,6 +299,7 @@ def test_the_diffeomorphic_form_does_not_fold():
         ({"cross_levels": "coarser"}, "none, finer, all_finer"),
         ({"merge": "sum"}, "mean, sequential, concat"),
         ({"stochastic_depth": 1.0}, "stochastic_depth must be"),
+        ({"patch": 0}, "patch must be positive"),
         ({"window": 3, "magnification": 2}, "window and magnification"),
     ],
 )

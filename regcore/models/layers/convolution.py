@@ -10,6 +10,10 @@ from regcore.models.layers.normalisation import channels_last
 
 _TINY = 2  # voxels along an axis
 
+# torch (2.13) convolves a single volume on the processor by a path several times as slow, unless it has more elements
+# than this, those along the last axis not counted.
+_SLOW = 20480
+
 
 def single_channel_convolution(image: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Convolve an image of one channel with 3x3x3 (3x3) kernels, zero padding 1.
@@ -29,12 +33,12 @@ def single_channel_convolution(image: Tensor, weight: Tensor, bias: Tensor | Non
     padded = F.pad(image[:, 0], (1, 1))
     taps = torch.stack([padded[..., tap : tap + last] for tap in range(3)], dim=-1).movedim(-1, 1)
     kernel = weight[:, 0].movedim(-1, 1).unsqueeze(-1)
-    flat = (*(1,) * (image.ndim - 3), 0)
-    convolve = F.conv3d if image.ndim == 5 else F.conv2d
-    return channels_last(convolve(taps, kernel, bias, padding=flat))
+    if image.ndim == 4:
+        return channels_last(F.conv2d(taps, kernel, bias, padding=(1, 0)))
+    return channels_last(_convolved(taps, kernel, bias, (1, 1, 0)))
 
 
-def convolution3(data: Tensor, weight: Tensor) -> Tensor:
+def convolution3(data: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Convolve a volume with 3x3x3 kernels, zero padding 1, in float32 where half precision goes wrong.
 
     On the processor torch (2.13) gets the gradient of a bfloat16 convolution's weights wrong, up to infinity, for maps
@@ -43,14 +47,15 @@ def convolution3(data: Tensor, weight: Tensor) -> Tensor:
     Args:
         data: ``(N, incoming, *size)``.
         weight: ``(outgoing, incoming, 3, 3, 3)``.
+        bias: ``(outgoing,)`` or none.
 
     Returns:
         ``(N, outgoing, *size)``.
     """
     if not _goes_wrong(data):
-        return F.conv3d(data, weight, padding=1)
+        return _convolved(data, weight, bias, (1, 1, 1))
     with torch.autocast("cpu", enabled=False):
-        return F.conv3d(data.to(weight.dtype), weight, padding=1)
+        return _convolved(data.to(weight.dtype), weight, bias, (1, 1, 1))
 
 
 class Convolution3d(nn.Conv3d):
@@ -66,3 +71,15 @@ class Convolution3d(nn.Conv3d):
 
 def _goes_wrong(data: Tensor) -> bool:
     return data.device.type == "cpu" and min(data.shape[2:]) <= _TINY
+
+
+def _convolved(data: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int, int]) -> Tensor:
+    """Convolve with a kernel that is 3 long on the first axis: a volume that would be slow as two halves at once."""
+    depth = data.shape[2]
+    if data.device.type != "cpu" or len(data) > 1 or depth < 2 or data[0, ..., 0].numel() > _SLOW:
+        return F.conv3d(data, weight, bias, padding=padding)
+    half = (depth + 1) // 2
+    padded = F.pad(data, (0, 0, 0, 0, 1, 1 + depth % 2))
+    halves = torch.cat([padded[:, :, : half + 2], padded[:, :, half:]])
+    found = F.conv3d(halves, weight, bias, padding=(0, *padding[1:]))
+    return torch.cat(list(found.split(1)), dim=2)[:, :, :depth]

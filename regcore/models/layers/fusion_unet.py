@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regcore.models.layers.cross_attention import FusionLevel, FusionOptions
-from regcore.models.layers.patches import PATCH, DisplacementHead, Resample
+from regcore.models.layers.patches import DisplacementHead, Resample
 from regcore.models.layers.residual_skip import ResidualSkip
 
 CrossLevels = Literal["none", "finer", "all_finer"]
@@ -27,6 +27,7 @@ class FusionUNet(nn.Module):
     Args:
         channels, depths, heads, cross_levels, residual_skips, bottleneck, stochastic_depth: as in `CAML`.
         carries: take features of an earlier pass.
+        patch: voxels a side of a token of the finest level.
         options: of the fusion modules.
     """
 
@@ -41,6 +42,7 @@ class FusionUNet(nn.Module):
         carries: bool,
         bottleneck: bool,
         stochastic_depth: float,
+        patch: int,
         options: FusionOptions,
     ) -> None:
         super().__init__()
@@ -60,7 +62,7 @@ class FusionUNet(nn.Module):
         def skips(count: int) -> nn.ModuleList:
             return nn.ModuleList(ResidualSkip(w, bottleneck and w == widths[-1]) for w in widths[:count])
 
-        self.embedding = nn.Conv3d(1, channels, PATCH, stride=PATCH)
+        self.embedding = nn.Conv3d(1, channels, patch, stride=patch)
         self.encoder = stages()
         self.decoder = stages()
         self.down = nn.ModuleList(Resample(nn.Conv3d(w, 2 * w, 2, stride=2)) for w in widths[:-1])
@@ -69,7 +71,7 @@ class FusionUNet(nn.Module):
         self.skips = skips(levels - 1) if residual_skips else None
         self.carry = skips(levels) if carries else None
         self.gates = nn.ParameterList(torch.full((w,), _GATE) for w in widths) if carries else None
-        self.head = DisplacementHead(channels)
+        self.head = DisplacementHead(channels, patch)
 
     def forward(
         self, moving: Tensor, fixed: Tensor, carried: Sequence[Tensor] | None = None
@@ -77,7 +79,7 @@ class FusionUNet(nn.Module):
         """Return the displacement and what a further pass takes as ``carried``.
 
         Args:
-            moving: ``(N, 1, *size)``, sides divisible by 4.
+            moving: ``(N, 1, *size)``, sides divisible by ``patch``.
             fixed: as ``moving``.
             carried: the decoder's features of an earlier pass.
 

@@ -6,7 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-PATCH = 4  # voxels a side of a token
+from regcore.models.layers.convolution import convolution3
+from regcore.models.layers.normalisation import channels_last
+
+PATCH = 4  # voxels a side of a token, unless told otherwise
 
 _VOXELS = 2**20  # of the features at full size that are there at a time without gradients
 
@@ -29,23 +32,29 @@ class Resample(nn.Module):
 
 
 class DisplacementHead(nn.Module):
-    """Makes a displacement from the tokens of both images, nearly zero at the start."""
+    """Makes a displacement from the tokens of both images, nearly zero at the start.
 
-    def __init__(self, channels: int) -> None:
+    Args:
+        channels: of the tokens of one image.
+        patch: voxels a side of a token.
+    """
+
+    def __init__(self, channels: int, patch: int = PATCH) -> None:
         super().__init__()
+        self.patch = patch
         self.norm = nn.LayerNorm(2 * channels)
-        self.expand = nn.ConvTranspose3d(2 * channels, channels // 2, PATCH, stride=PATCH)
+        self.expand = nn.ConvTranspose3d(2 * channels, channels // 2, patch, stride=patch)
         self.convolution = nn.Conv3d(channels // 2, 3, 3, padding=1)
         nn.init.normal_(self.convolution.weight, std=1e-5)
         assert self.convolution.bias is not None
         nn.init.zeros_(self.convolution.bias)
 
     def forward(self, pair: Tensor) -> Tensor:
-        """Return ``(N, 3, *4 size)``, voxels, for ``(2 N, *size, C)``; float32 also under autocast."""
+        """Return ``(N, 3, *patch size)``, voxels, for ``(2 N, *size, C)``; float32 also under autocast."""
         both = torch.cat(pair.chunk(2), dim=-1)
         rows = step = both.shape[1]
         if not torch.is_grad_enabled():
-            step = max(1, _VOXELS // (PATCH**3 * both[:, 0, ..., 0].numel()))
+            step = max(1, _VOXELS // (self.patch**3 * both[:, 0, ..., 0].numel()))
         return torch.cat([self._rows(both, start, min(start + step, rows)) for start in range(0, rows, step)], dim=2)
 
     def _rows(self, both: Tensor, start: int, stop: int) -> Tensor:
@@ -53,8 +62,9 @@ class DisplacementHead(nn.Module):
         above, below = int(start > 0), int(stop < both.shape[1])
         data = self.expand(self.norm(both[:, start - above : stop + below]).movedim(-1, 1))
         # Of the tokens beyond, the convolution needs one row of voxels; its own padding there is cut off below.
-        spare = PATCH - 1
+        spare = self.patch - 1
         data = data[:, :, spare * above : data.shape[2] - spare * below]
         with torch.autocast(data.device.type, enabled=False):
-            displacement = self.convolution(data.to(self.convolution.weight.dtype))
-        return displacement[:, :, above : displacement.shape[2] - below].contiguous()  # type: ignore[no-any-return]
+            weight, bias = self.convolution.weight, self.convolution.bias
+            displacement = convolution3(channels_last(data.to(weight.dtype)), weight, bias)
+        return displacement[:, :, above : displacement.shape[2] - below].contiguous()

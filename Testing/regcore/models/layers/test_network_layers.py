@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from regcore.models.layers.convolution import single_channel_convolution
+from regcore.models.layers.convolution import Convolution3d, convolution3, single_channel_convolution
 from regcore.models.layers.fields import compose, upsample
 from regcore.models.layers.normalisation import channels_last
 from regcore.models.layers.pooling import halve
@@ -46,14 +46,40 @@ def test_upsampling_keeps_the_corners():
     torch.testing.assert_close(result[..., 0, -1, 0], 2 * field[..., 0, -1, 0])
 
 
-@pytest.mark.parametrize("size", [(4, 6, 8), (4, 6)], ids=str)
-def test_single_channel_convolution(size):
+@pytest.mark.parametrize("size", [(4, 6, 8), (5, 6, 8), (1, 6, 8), (4, 6)], ids=str)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_single_channel_convolution(size, batch):
     torch.manual_seed(0)
-    image, weight = torch.randn(2, 1, *size), torch.randn(5, 1, *(3,) * len(size))
+    image, weight = torch.randn(batch, 1, *size), torch.randn(5, 1, *(3,) * len(size))
     bias = torch.randn(5)
     convolve = F.conv3d if len(size) == 3 else F.conv2d
     expected = convolve(image, weight, bias, padding=1)
     torch.testing.assert_close(single_channel_convolution(image, weight, bias), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(1, 4, 5), (2, 4, 5), (3, 3, 3), (6, 5, 4), (7, 5, 4), (4, 160, 40)], ids=str)
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_one_volume_in_halves_is_the_convolution_and_so_are_its_gradients(size, batch, with_bias):
+    torch.manual_seed(0)
+    values = [torch.randn(batch, 3, *size), torch.randn(5, 3, 3, 3, 3), torch.randn(5)]
+    found, expected = ([value.double().requires_grad_() for value in values] for _ in range(2))
+    outcome = convolution3(*found[: 2 + with_bias])
+    plain = F.conv3d(*expected[: 2 + with_bias], padding=1)
+    torch.testing.assert_close(outcome, plain)
+    weights = torch.randn_like(plain)
+    for result in (outcome, plain):
+        (result * weights).sum().backward()
+    for one, other in list(zip(found, expected, strict=True))[: 2 + with_bias]:
+        torch.testing.assert_close(one.grad, other.grad)
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_the_convolution_layer_is_the_plain_one(padding):
+    torch.manual_seed(0)
+    layer = Convolution3d(3, 4, 2 * padding + 1, padding=padding)
+    data = torch.randn(1, 3, 6, 5, 4)
+    torch.testing.assert_close(layer(data), F.conv3d(data, layer.weight, layer.bias, padding=padding))
 
 
 @pytest.mark.parametrize("arrange", [channels_last, torch.Tensor.contiguous], ids=["last", "first"])

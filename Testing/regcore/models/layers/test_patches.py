@@ -20,18 +20,19 @@ def test_down_and_up_undo_each_other_in_size():
     torch.testing.assert_close(coarse, plain)
 
 
-def head(channels=8):
+def head(channels=8, patch=patches.PATCH):
     torch.manual_seed(0)
-    made = DisplacementHead(channels).double()
+    made = DisplacementHead(channels, patch).double()
     for parameter in made.parameters():
         nn.init.normal_(parameter)
     return made, torch.randn(4, 5, 3, 2, channels, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("voxels", [1, 2 * 2 * 6 * 64, 2**20], ids=["row by row", "two rows", "whole"])
-def test_the_head_equals_its_layers_whatever_the_pieces(voxels, monkeypatch):
+@pytest.mark.parametrize("patch", [1, 2, 4])
+def test_the_head_equals_its_layers_whatever_the_pieces(voxels, patch, monkeypatch):
     monkeypatch.setattr(patches, "_VOXELS", voxels)
-    made, pair = head()
+    made, pair = head(patch=patch)
     features = made.norm(torch.cat([pair[:2], pair[2:]], -1)).movedim(-1, 1)
     plain = made.convolution(made.expand(features))
     torch.testing.assert_close(made(pair), plain)
