@@ -9,8 +9,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from measurement import data, described, header, load_network, model_file, set_up, write
@@ -89,16 +90,27 @@ def _every_run(test: TestPairs, root: Path) -> list[dict[str, Any]]:
     """Return the figures of every finished training on hearts, with its margins over its seed's plain U-Net."""
     done = {run: run.model(root) for run in RUNS if run.experiment in (EXPERIMENTS["cine"], _SWEEP)}
     done = {run: path for run, path in done.items() if path.is_file()}
-    scores = {run: scored(test, _registered(_method(load_network(path)), test)[0]) for run, path in done.items()}
+    networks = {run: load_network(path) for run, path in done.items()}
+    scores = {run: scored(test, _registered(_method(network), test)[0]) for run, network in networks.items()}
     found = []
     for run, one in scores.items():
         plain = next(
             (r for r in scores if r.experiment == run.experiment and (r.variant, r.seed) == ("unet", run.seed)), None
         )
         beside = {} if plain in (None, run) else {"over_unet": margins(one, scores[plain], test.groups)}
+        if beside:
+            plain_skips = scored(test, _registered(_method(without_cells(networks[run])), test)[0])
+            beside["without_cells"] = margins(plain_skips, one, test.groups)
         about = {"experiment": run.experiment, "variant": run.variant, "seed": run.seed}
         found.append(about | {"figures": summary(one)} | beside)
     return found
+
+
+def without_cells(network: RegistrationModel) -> RegistrationModel:
+    """Return a copy of a trained network whose skip connections hand on what they get, without what attention finds."""
+    copy = deepcopy(network)
+    copy.cells = torch.nn.ModuleList(torch.nn.Identity() for _ in cast(torch.nn.ModuleList, copy.cells))
+    return copy
 
 
 def _method(network: RegistrationModel) -> Method:

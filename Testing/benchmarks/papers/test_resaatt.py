@@ -13,6 +13,7 @@ import torch
 from regcore.data.batch import PairBatch
 from regcore.losses import create_loss
 from regcore.losses.resaatt import resaatt_loss
+from regcore.models import create_model
 from regcore.ops.sampling import warp
 from regcore.ops.smoothing import gaussian
 
@@ -151,6 +152,22 @@ def test_claims_follow_the_figures() -> None:
     assert "disappears | does not hold" in claims(kind(), [], sweep([3.0, 1.0, 0.2, 0.1, 0.0]))
 
 
+@torch.no_grad()
+def test_a_network_without_its_cells_is_a_copy_that_passes_its_skips_on() -> None:
+    torch.manual_seed(0)
+    network = create_model("resaatt", dimensions=2, width=4, channels=4).eval()
+    torch.nn.init.normal_(network.head.weight)
+    fixed, moving = torch.rand(2, 1, 1, 16, 16)
+    before = network(fixed, moving).displacement
+    plain = module("resaatt").without_cells(network)
+    assert not torch.allclose(plain(fixed, moving).displacement, before)
+    assert torch.equal(network(fixed, moving).displacement, before)
+    for cell in network.cells:
+        torch.nn.init.zeros_(cell.out.weight)
+        torch.nn.init.zeros_(cell.out.bias)
+    torch.testing.assert_close(plain(fixed, moving).displacement, network(fixed, moving).displacement)
+
+
 def test_the_page_is_made_of_the_figures_that_are_there(tmp_path) -> None:
     section = module("resaatt_page").section
     assert section(tmp_path).endswith("Not measured yet.")
@@ -167,4 +184,10 @@ def test_the_page_is_made_of_the_figures_that_are_there(tmp_path) -> None:
     text = section(tmp_path)
     assert "Not measured yet." not in text
     assert "higher in 2 of 2 seeds" in text
+    assert "The cells are used" not in text
+    runs = [
+        one | {"without_cells": dict.fromkeys(METRICS, margin(-0.04))} if "over_unet" in one else one for one in runs
+    ]
+    (tmp_path / "resaatt_trained_test.json").write_text(json.dumps(about | {"runs": runs}))
+    assert "SSIM falls by 0.040 on average (0.040 to 0.040)" in section(tmp_path)
     assert "| 1500 | 0.0000 |" in text
