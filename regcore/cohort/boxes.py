@@ -13,6 +13,7 @@ ROW, TOP = 30.0, 8.0
 _TICKS = 5
 _MOST_POINTS = 60
 _FINEST = 1e-4  # span of an axis as a share of its values
+_NOTHING = 1e-290  # differences whose parts floating point numbers cannot tell apart
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,8 @@ def _box(series: Series, y: float, place: Callable[[float], float]) -> Box:
 def ticks(low: float, high: float) -> list[float]:
     """Return evenly spaced round numbers, at least two, that enclose ``low`` to ``high``."""
     # What differs in its last digits alone is drawn as equal.
-    span = max(high - low, _FINEST * max(abs(low), abs(high))) or 1.0
+    span = max(high - low, _FINEST * max(abs(low), abs(high)))
+    span = span if span > _NOTHING else 1.0
     power = 10.0 ** math.floor(math.log10(span / _TICKS))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power * _TICKS >= span)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from regcore.cohort.boxes import MARGIN, NAMES, WIDTH, Series, chart, ticks
 
 
 @given(st.floats(-1e5, 1e5), st.floats(0, 1e5))
+@example(0.0, 5e-324)
+@example(-1e-310, 1e-300)
 def test_ticks_enclose_the_values_evenly_and_are_few(low, span):
     found = ticks(low, low + span)
     steps = np.diff(found)
