@@ -82,4 +82,4 @@ def _convolved(data: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple
     padded = F.pad(data, (0, 0, 0, 0, 1, 1 + depth % 2))
     halves = torch.cat([padded[:, :, : half + 2], padded[:, :, half:]])
     found = F.conv3d(halves, weight, bias, padding=(0, *padding[1:]))
-    return torch.cat(list(found.split(1)), dim=2)[:, :, :depth]
+    return torch.cat([found[:1], found[1:]], dim=2)[:, :, :depth]
