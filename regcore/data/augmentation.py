@@ -10,7 +10,7 @@ from torch import Tensor
 
 from regcore.data.batch import PairBatch, PairSource, generator, stacked
 from regcore.data.synthesis.deformation import DeformationOptions, random_coordinates
-from regcore.data.synthesis.noise import chance, smooth_noise, uniform
+from regcore.data.synthesis.noise import chance, choice, smooth_noise, uniform
 from regcore.ops.sampling import sample
 from regcore.ops.smoothing import gaussian
 
@@ -26,6 +26,8 @@ class AugmentationOptions:
         flip: share of pairs mirrored along each axis (last axis first); missing axes are never mirrored.
         twins: pairs of label values that change places when the last axis, left to right, is mirrored.
         crop: range of the part of each side that is kept and enlarged to the whole.
+        part: voxels per axis, array order, of a box at a random place that is kept alone; none: the whole. Steps take
+            less time, and a network cannot learn where in the grid things lie.
         deformation: turns, stretches, shifts and bends, the same for both images.
         gamma: greatest deviation of the logarithm of the exponent.
         bias: deviation of the logarithm of a smooth gain.
@@ -37,6 +39,7 @@ class AugmentationOptions:
     flip: tuple[float, ...] = ()
     twins: tuple[tuple[int, int], ...] = ()
     crop: tuple[float, float] = (1.0, 1.0)
+    part: tuple[int, ...] = ()
     deformation: DeformationOptions = field(
         default_factory=lambda: DeformationOptions(rotation_deg=0.0, scale=0.0, shift=0.0, bend=0.0)
     )
@@ -55,14 +58,19 @@ class AugmentedSource:
         seed: of the run.
 
     Raises:
-        ValueError: a range of crops that is none.
+        ValueError: a range of crops that is none, or a part larger than the whole.
     """
 
     def __init__(self, source: PairSource, options: AugmentationOptions, seed: int) -> None:
         if not 0.2 <= options.crop[0] <= options.crop[1] <= 1:
             raise ValueError(f"augmentation.crop: expected a range such as [0.8, 1.0], got {list(options.crop)}")
+        part, whole = options.part, source.size
+        if part and (len(part) != len(whole) or not all(0 < a <= b for a, b in zip(part, whole, strict=True))):
+            raise ValueError(
+                f"augmentation.part: expected up to {list(whole)} voxels, one number per axis, got {list(part)}"
+            )
         self.source, self.options, self.seed = source, options, seed ^ _OTHER_STREAM
-        self.dimensions, self.size = source.dimensions, source.size
+        self.dimensions, self.size = source.dimensions, part or whole
         self.spacing_mm, self.labels = source.spacing_mm, source.labels
 
     def draw(self, numbers: Sequence[int], device: torch.device) -> PairBatch:
@@ -98,6 +106,7 @@ def augmented(pair: PairBatch, options: AugmentationOptions, random: torch.Gener
             pair.moving, pair.fixed, pair.moving_labels, pair.fixed_labels, pair.moving_mask, moving_mask=pair.mask
         )
     where, mirrored = _coordinates(pair.fixed.shape[2:], options, random)
+    where = _part(where, options.part, random)
     labels = [
         None if part is None else _turned(part, where, options.twins if mirrored else ())
         for part in (pair.fixed_labels, pair.moving_labels)
@@ -122,6 +131,13 @@ def _coordinates(size: Sequence[int], options: AugmentationOptions, random: torc
             mirrored |= from_last == 0
         where[:, axis] = line
     return where, mirrored
+
+
+def _part(where: Tensor, part: Sequence[int], random: torch.Generator) -> Tensor:
+    """Return the coordinates of a box at a random place, ``(1, D, *part)``; of all without a size."""
+    for axis, kept in enumerate(part, start=2):
+        where = where.narrow(axis, choice(where.shape[axis] - kept + 1, random), kept)
+    return where
 
 
 def _turned(labels: Tensor, where: Tensor, twins: Sequence[tuple[int, int]]) -> Tensor:

@@ -154,6 +154,36 @@ def test_light_differs_between_the_images_and_swapping_changes_sides():
     torch.testing.assert_close(swapped.fixed, there.moving, atol=1e-5, rtol=0)
 
 
+def test_a_part_is_cut_out_of_images_and_labels_at_the_same_random_place():
+    chosen = AugmentationOptions(part=(9, 12))
+    whole, places = pair(), set()
+    for number in range(20):
+        changed = augmented(whole, chosen, generator(0, number))
+        assert changed.fixed.shape == changed.moving.shape == (1, 1, 9, 12)
+        found = [
+            (row, column)
+            for row in range(whole.fixed.shape[2] - 8)
+            for column in range(whole.fixed.shape[3] - 11)
+            if torch.allclose(whole.fixed[0, 0, row : row + 9, column : column + 12], changed.fixed[0, 0], atol=1e-4)
+        ]
+        assert len(found) == 1
+        (row, column) = found[0]
+        assert torch.equal(changed.fixed_labels, whole.fixed_labels[:, row : row + 9, column : column + 12])
+        places.add(found[0])
+    assert len({row for row, _ in places}) > 3
+    assert len({column for _, column in places}) > 3
+
+
+def test_parts_come_in_their_size_and_held_out_pairs_whole(digits):
+    source = DigitSource(options(digits), 0)
+    parts = AugmentedSource(source, AugmentationOptions(part=(8, 14)), 0)
+    assert parts.size == (8, 14) == tuple(parts.draw([0, 1], CPU).fixed.shape[2:])
+    assert next(parts.validation(CPU)).fixed.shape[2:] == next(source.validation(CPU)).fixed.shape[2:]
+    for wrong in ((8,), (13, 14), (0, 4)):
+        with pytest.raises(ValueError, match=r"augmentation.part: expected up to \[12, 14\] voxels"):
+            AugmentedSource(source, AugmentationOptions(part=wrong), 0)
+
+
 def test_a_changed_source_is_numbered_too(digits):
     chosen = AugmentationOptions(noise=0.1)
     source = AugmentedSource(DigitSource(options(digits), 0), chosen, 0)
