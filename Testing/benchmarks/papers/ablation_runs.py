@@ -53,7 +53,7 @@ ABLATIONS = (
         "caml_small",
         (
             *("--data.shapes.pairs_held_out", "16", "--optimiser.rate", "0.003"),
-            *("--run.steps", "300", "--run.validate_every", "100"),
+            *("--run.steps", "600", "--run.validate_every", "200"),
         ),
         {
             FULL: _caml(),
