@@ -13,6 +13,7 @@ _TITLES = {
     "attention-reg-label-small": "Attention-Reg, label, half size",
     "attention-reg-small": "Attention-Reg, half size",
     "caml": "CAML: cross attention over several levels",
+    "caml-brain": "CAML for brains",
     "caml-half": "CAML at half the resolution",
     "caml-small": "CAML, small",
     "feature-reg": "Feature-Reg: Attention-Reg without attention",
