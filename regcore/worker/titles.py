@@ -20,6 +20,7 @@ _TITLES = {
     "pan": "PAN: pyramid attention",
     "pan-any": "PAN for any anatomy",
     "pan-brain": "PAN for brains",
+    "pan-brain-contrasts": "PAN for brains of different contrasts",
     "resaatt": "ReSAAtt: U-Net whose skip connections attend",
     "resaatt-brain": "ReSAAtt for slices of brains",
     "resaatt-cine": "ReSAAtt for slices of beating hearts",
