@@ -69,7 +69,12 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
     Returns:
         ``(N, *shape)``: 1 where volume is kept, <= 0 where space folds.
     """
-    rows = gradient(displacement).unbind(1)
+    return stretch(gradient(displacement))
+
+
+def stretch(slopes: Tensor) -> Tensor:
+    """Return det(I + du/dx) of slopes ``(N, D, D, *shape)`` as `gradient` gives them, which it overwrites."""
+    rows = slopes.unbind(1)
     dim = len(rows)
     for a in range(dim):
         rows[a][:, a].add_(1)
