@@ -27,7 +27,7 @@ from regcore.stages import Stages
 from regcore.start import StartKind, bring_together, needs_overlap
 from regcore.steps import SAME_CONTRAST, Found, Report, Work
 from regcore.transform import CompositeTransform, DenseTransform, Transform
-from regcore.warp import warp
+from regcore.warp import resample, warp
 from regcore.watch import asking
 
 
@@ -155,7 +155,7 @@ def _apply(inputs: Inputs, transform: Transform, initial: Transform, inverse: bo
     field = transform.displacement_on(fixed.grid)
     report(0.2, "warping")
     warped = warp(moving, field, fixed.grid, outside=outside)
-    before = warp(moving, DisplacementField.identity(fixed.grid), fixed.grid, outside=outside)
+    before = resample(moving, fixed.grid, outside=outside)
     report(0.4, "Jacobian")
     determinant = Image(_determinant(field), fixed.grid)
     report(0.6, "inverse")

@@ -15,7 +15,7 @@ from regcore.image import Image, Reorientation
 from regcore.ops.smoothing import gaussian
 from regcore.padding import unpadded
 from regcore.sparse import probes
-from regcore.transform import Transform
+from regcore.transform import AffineTransform, Transform
 from regcore.warp import resample, warp
 
 _MOST_VOXELS = 8_000_000  # of a registration grid: a 160 x 192 x 224 volume keeps its own
@@ -137,8 +137,8 @@ def make_pair(inputs: Inputs, initial: Transform, grid: Grid) -> Pair:
         ValueError: hardly any of the fixed volume is covered by the moving one.
     """
     fixed, moving = inputs.fixed, inputs.moving
-    still = DisplacementField.identity(grid)
-    there = initial.displacement_on(grid)
+    still = AffineTransform.identity(grid.dim)
+    there = initial if isinstance(initial, AffineTransform) else initial.displacement_on(grid)
     if _covered(moving.grid, grid, initial) < _LEAST_OVERLAP:
         raise ValueError(
             "moving: after the initial transform it covers less than 1 % of the fixed volume; "
@@ -201,20 +201,20 @@ def _covered(moving: Grid, grid: Grid, initial: Transform) -> float:
     return float(((index >= -0.5) & (index <= np.asarray(moving.size) - 0.5)).all(axis=1).mean())
 
 
-def _onto(image: Image, field: DisplacementField, grid: Grid) -> Tensor:
+def _onto(image: Image, way: Transform | DisplacementField, grid: Grid) -> Tensor:
     """Smooth along the axes on which the voxels of ``grid`` are coarser, scale, and sample."""
     data = normalise(image)[None, None]
     # Both are in canonical order, so their axes are the same but for a small turn.
     ratios = [there / here for there, here in zip(grid.spacing[::-1], image.grid.spacing[::-1], strict=True)]
     if max(ratios) > 1.5:
         data = gaussian(data, [0.4 * ratio if ratio > 1.5 else 0.0 for ratio in ratios])
-    return warp(image.with_data(data[0, 0]), field, grid).tensor
+    return warp(image.with_data(data[0, 0]), way, grid).tensor
 
 
-def _mask_onto(mask: Image | None, field: DisplacementField, grid: Grid) -> Tensor | None:
+def _mask_onto(mask: Image | None, way: Transform | DisplacementField, grid: Grid) -> Tensor | None:
     if mask is None:
         return None
-    there = warp(mask.with_data((mask.data > 0).float()), field, grid, "nearest")
+    there = warp(mask.with_data((mask.data > 0).float()), way, grid, "nearest")
     return there.tensor
 
 

@@ -121,6 +121,12 @@ class _Pair:
     fixed_mask: Tensor | None = None
     moving_mask: Tensor | None = None
 
+    @property
+    def start(self) -> Tensor:
+        """The displacement to begin with."""
+        shape = self.fixed.shape[2:]
+        return self.fixed.new_zeros(1, len(shape), *shape) if self.initial is None else self.initial
+
     def on(self, where: tuple[slice, ...]) -> _Pair:
         """Return the part of everything that lies within ``where``."""
         return self.each(lambda tensor: _cut(tensor, where).contiguous())
@@ -172,12 +178,10 @@ class _Watch:
 
 
 def _refine_one(pair: _Pair, options: RefineOptions, spacing: Sequence[float], watch: _Watch) -> Tensor:
-    shape = pair.fixed.shape[2:]
-    start = pair.initial if pair.initial is not None else pair.fixed.new_zeros(1, len(shape), *shape)
     where = _foreground(pair)
     inside = pair.on(where)
     shape = inside.fixed.shape[2:]
-    gain: Tensor | None = None  # what refinement adds to the initial displacement
+    found: tuple[_Pair, Tensor] | None = None
     factors = [1] * len(shape)
     for number, iterations in enumerate(options.iterations):
         if iterations == 0:
@@ -185,20 +189,26 @@ def _refine_one(pair: _Pair, options: RefineOptions, spacing: Sequence[float], w
         after = len(options.iterations) - 1 - number
         coarser, factors = factors, _factors(shape, spacing, options.finest * 2**after)
         level = inside.downsample(factors)
-        if gain is not None:
-            ratio = [a // b for a, b in zip(coarser, factors, strict=True)]
-            gain = upsample_displacement(gain, ratio, level.fixed.shape[2:])
-        gain = _run_level(level, gain, iterations, after, options, spacing, factors, watch)
-    if gain is None:
-        return start
-    gain = upsample_displacement(gain, factors, shape)
-    total = unfold(gain if inside.initial is None else inside.initial + gain, run=watch.run)
-    return _put_back(start, total, where)
+        ratio = [a // b for a, b in zip(coarser, factors, strict=True)]
+        begin = level.start if found is None else _carried_on(*found, level, ratio)
+        found = level, _run_level(level, begin, iterations, after, options, spacing, factors, watch)
+    if found is None:
+        return pair.start
+    return _put_back(pair.start, unfold(_carried_on(*found, inside, factors), run=watch.run), where)
+
+
+def _carried_on(level: _Pair, displacement: Tensor, finer: _Pair, factors: Sequence[int]) -> Tensor:
+    """Bring a level's displacement to a finer one: what it gained, on the initial displacement as that one has it."""
+    if all(factor == 1 for factor in factors):
+        return displacement
+    gain = displacement if level.initial is None else displacement - level.initial
+    gain = upsample_displacement(gain, factors, finer.fixed.shape[2:])
+    return gain if finer.initial is None else gain + finer.initial
 
 
 def _run_level(
     level: _Pair,
-    gain: Tensor | None,
+    begin: Tensor,
     iterations: int,
     after: int,
     options: RefineOptions,
@@ -206,18 +216,14 @@ def _run_level(
     factors: Sequence[int],
     watch: _Watch,
 ) -> Tensor:
-    """Iterate on one level, ``after`` levels before the finest; return what is gained on the initial displacement."""
-    initial = level.initial
-    displacement = initial if gain is None else gain if initial is None else initial + gain
-    if displacement is None:
-        displacement = torch.zeros_like(level.fixed).repeat(1, len(factors), *[1] * len(factors))
+    """Iterate on one level, ``after`` levels before the finest, from the displacement ``begin``."""
     edges = [size * factor for size, factor in zip(spacing, factors, strict=True)]
     aspect = [min(edges) / edge for edge in edges]
     update_sigma, field_sigmas = options.sigmas
     greedy = GreedyLevel(
         _force(level, options, aspect),
         level.moving,
-        displacement,
+        begin,
         aspect=aspect,
         update_sigma=update_sigma,
         field_sigma=field_sigmas[max(0, len(field_sigmas) - 1 - after)],
@@ -233,7 +239,7 @@ def _run_level(
         if done >= _LOOK_BACK and history[-1] - history[-1 - _LOOK_BACK] <= options.stall * abs(history[-1]):
             watch.report(iterations - done - 1, f"1/{max(factors)} size, no further gain")
             break
-    return greedy.displacement if initial is None else greedy.displacement - initial
+    return greedy.displacement
 
 
 def _force(level: _Pair, options: RefineOptions, aspect: Sequence[float]) -> Force:

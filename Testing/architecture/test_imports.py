@@ -12,7 +12,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 # A module may import from its own layer and those above it in this list.
 LAYERS = [
-    {"__init__", "ops", "grid", "progress", "atomic", "integrity", "png", "page", "watch", "heap"},
+    {"__init__", "ops", "grid", "progress", "atomic", "integrity", "png", "page", "watch", "heap", "waiting"},
     {"image", "field", "slices"},
     {"transform", "warp", "io", "landmarks", "inverse", "procrustes", "frames", "sparse"},
     {"losses", "metrics", "models", "forces"},

@@ -11,6 +11,7 @@ from torch import Tensor
 from regcore.ops.fields import gradient
 from regcore.ops.pyramid import downsample_displacement
 from regcore.ops.sampling import identity_coordinates, sample
+from regcore.ops.slabs import slabs
 
 _LARGE = 1_000_000  # voxels
 _CHUNK = 1 << 18  # voxels worked on together: what a processor's cache holds
@@ -42,7 +43,7 @@ def invert(
     """
     dim, shape = displacement.shape[1], displacement.shape[2:]
     here = identity_coordinates(shape, displacement).reshape(dim, -1)
-    best = (-displacement if initial is None else initial).reshape(dim, -1).clone()
+    best = _swept(displacement, -displacement if initial is None else initial).reshape(dim, -1)
     error = torch.empty_like(best[0])
     # The slope only steers the steps: half size does for large fields, at an eighth of the cost.
     factors = [2 if displacement[0, 0].numel() > _LARGE and n >= 32 else 1 for n in shape]
@@ -56,6 +57,28 @@ def invert(
         field = _Field(displacement, slope, per_voxel, here[:, part])
         best[:, part], error[part] = _solve(field, best[:, part], iterations, tolerance)
     return best.reshape(1, dim, *shape), error.reshape(1, 1, *shape)
+
+
+def _swept(displacement: Tensor, inverse: Tensor) -> Tensor:
+    """Take one of Newton's steps at every voxel: for most it is enough.
+
+    There ``(I + du/dx)^-1`` is ``I + dv/dy``, whose stencil costs less than to look up du/dx at ``y + v``.
+    """
+    swept = torch.empty_like(inverse)
+    for slab in slabs(inverse.shape[2:], reach=1):
+        mine = inverse[:, :, slab.rows]
+        there = mine + identity_coordinates(mine.shape[2:], mine)
+        there[:, 0] += slab.rows.start
+        residual = mine + sample(displacement, there, padding="border")
+        slope = gradient(inverse[:, :, slab.outer])[:, :, :, slab.inner]
+        step = residual + (slope * residual[:, None]).sum(2)
+        swept[:, :, slab.rows] = mine - _shortened(step, 1)
+    return swept
+
+
+def _shortened(step: Tensor, axis: int) -> Tensor:
+    length = step.square().sum(axis, keepdim=True).sqrt_()
+    return step * (_LONGEST_STEP / length.clamp_min_(_LONGEST_STEP))
 
 
 class _Field(NamedTuple):
@@ -122,6 +145,4 @@ def _newton(slope: Tensor, residual: Tensor) -> Tensor:
         cross = [torch.linalg.cross(columns[a], columns[b], dim=0) for a, b in ((1, 2), (2, 0), (0, 1))]
         determinant = (columns[0] * cross[0]).sum(0)
         solved = torch.stack([(residual * c).sum(0) for c in cross])
-    solved = solved / determinant.clamp_min(_LEAST_DETERMINANT)
-    length = solved.square().sum(0).sqrt()
-    return solved * (_LONGEST_STEP / length.clamp_min(_LONGEST_STEP))
+    return _shortened(solved / determinant.clamp_min(_LEAST_DETERMINANT), 0)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
+from regcore.waiting import sleep_while_waiting
 from regcore.worker.pipes import take_over
 
 NICENESS = 5
 
 if __name__ == "__main__":
-    # Threads that wait busily for one another take many times as long once something else, Slicer say, needs a core.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    sleep_while_waiting()
     # Slicer's window comes first: threads made from here on are as modest.
     if hasattr(os, "nice"):
         os.nice(NICENESS)
