@@ -1,8 +1,8 @@
-"""A network alone on brains it has not seen: label maps 15 and 16, synthesised as in its training.
+"""Networks alone on brains they have not seen: label maps 15 and 16, synthesised as in training.
 
 Each pair is drawn by the data source of the configuration, with seeds that no training uses, and registered both ways.
-Once both images are T1-like, once each has a random contrast of its own; Dice before is that of the drawn pair, whose
-structures are affinely brought together and then bent.
+Once both images are T1-like, once they have one random contrast, once each has one of its own; Dice before is that of
+the drawn pair, whose structures are affinely brought together and then bent.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from catalogue import PROJECT
@@ -31,8 +31,9 @@ from regcore.ops.sampling import warp
 from regcore.training.config import Config
 from regcore.weights import find_model, load_trained
 
-CONTRASTS = {"T1-like": (1.0, 1.0), "random, each its own": (0.0, 0.0)}  # share in T1, share of equal contrasts
-HEADING = ["contrast", "pairs", "Dice before", "network alone", "gain", "least gain", "folding %"]
+# Share of images in T1, share of pairs with equal contrasts.
+CONTRASTS = {"T1-like": (1.0, 1.0), "random, one for both": (0.0, 1.0), "random, each its own": (0.0, 0.0)}
+HEADING = ["model", "contrast", "pairs", "Dice before", "network alone", "gain", "least gain", "folding %"]
 _FIRST_SEED = 1000
 
 
@@ -41,25 +42,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parse(arguments)
     torch.set_num_threads(chosen.threads)
     data = Path(os.environ.get("REGCORE_DATA", PROJECT.parent / "shared" / "data")) / "brain"
+    maps = [data / f"labels_{n}.nii.gz" for n in (15, 16)]
     try:
-        network = cast(RegistrationModel, load_trained(chosen.model, dimensions=3).networks[0])
-        spacing = find_model(chosen.model, dimensions=3).default_spacing_mm
-        options = held_out(read_options(chosen.config), [data / f"labels_{n}.nii.gz" for n in (15, 16)], spacing)
-        found = {name: figures(network, options, shares, chosen.pairs) for name, shares in CONTRASTS.items()}
+        record = {name: _measured(name, read_options(chosen.config), maps, chosen.pairs) for name in chosen.models}
     except ValueError as error:
         sys.stderr.write(f"held_out_brains: {error}\n")
         return 2
-    print(as_text(rows(found)))
+    print(as_text(rows(record)))
     chosen.output.mkdir(parents=True, exist_ok=True)
-    record = {"model": chosen.model, "spacing_mm": spacing, "size": list(options.size), "figures": found}
     (chosen.output / "held_out_brains.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(f"written: {chosen.output}/held_out_brains.json")
     return 0
 
 
+def _measured(model: str, options: LabelOptions, maps: Sequence[Path], pairs: int) -> dict[str, Any]:
+    """Return the model's voxel size, the grid and, by contrast, the figures of each pair."""
+    network = cast(RegistrationModel, load_trained(model, dimensions=3).networks[0])
+    spacing = find_model(model, dimensions=3).default_spacing_mm
+    options = held_out(options, maps, spacing)
+    found = {name: figures(network, options, shares, pairs) for name, shares in CONTRASTS.items()}
+    return {"spacing_mm": spacing, "size": list(options.size), "figures": found}
+
+
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="a deformable one")
+    parser.add_argument("models", nargs="+", help="deformable ones")
     parser.add_argument("--config", type=Path, default=PROJECT / "Resources" / "configs" / "pan_brain.yaml")
     parser.add_argument("--pairs", type=int, default=8, help="of each contrast, each both ways (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2)
@@ -105,25 +112,16 @@ def figures(
     return found
 
 
-def rows(found: dict[str, list[dict[str, float]]]) -> list[list[str]]:
+def rows(record: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     """Return the table: means over the pairs, the least gain beside them."""
     table = [HEADING]
-    for name, many in found.items():
-        start, end, folded = (
-            statistics.fmean(one[key] for one in many) for key in ("before", "after", "folding_percent")
-        )
-        least = min(one["after"] - one["before"] for one in many)
-        table.append(
-            [
-                name,
-                str(len(many)),
-                f"{start:.3f}",
-                f"{end:.3f}",
-                f"{end - start:+.3f}",
-                f"{least:+.3f}",
-                f"{folded:.4f}",
-            ]
-        )
+    for model, measured in record.items():
+        for contrast, many in measured["figures"].items():
+            start, end, folded = (
+                statistics.fmean(one[key] for one in many) for key in ("before", "after", "folding_percent")
+            )
+            gains = [f"{end - start:+.3f}", f"{min(one['after'] - one['before'] for one in many):+.3f}"]
+            table.append([model, contrast, str(len(many)), f"{start:.3f}", f"{end:.3f}", *gains, f"{folded:.4f}"])
     return table
 
 

@@ -61,7 +61,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only", nargs="*", choices=PARTS, default=list(PARTS), help="nothing after it: the page alone"
     )
-    parser.add_argument("--brain-model", default="pan-brain", help="of the parts on brains (default: %(default)s)")
+    parser.add_argument("--brain-model", default="pan-brain", help="of the head start (default: %(default)s)")
     parser.add_argument("--any-model", default="pan-any", help="of the part on other anatomy (default: %(default)s)")
     parser.add_argument("--starts", type=int, default=40, help="per prostate case (default: %(default)s)")
     parser.add_argument("--pairs", type=int, default=8, help="of held-out brains (default: %(default)s)")
@@ -94,13 +94,21 @@ def _contrast(chosen: argparse.Namespace, models: list[str]) -> list[Words]:
     ]
 
 
-def _on_brains(script: str, name: str, *words: str) -> Callable[[argparse.Namespace, list[str]], list[Words]]:
-    def commands(chosen: argparse.Namespace, models: list[str]) -> list[Words]:
-        model = chosen.any_model if name == "any-anatomy" else chosen.brain_model
-        more = ["--pairs", str(chosen.pairs)] if name == "held-out" else []
-        return [_ours(script, chosen.output / name, chosen, model, *more)] if model in models else []
+def _head_start(chosen: argparse.Namespace, models: list[str]) -> list[Words]:
+    return _of_one("head_start.py", "head-start", chosen, chosen.brain_model, models)
 
-    return commands
+
+def _any_anatomy(chosen: argparse.Namespace, models: list[str]) -> list[Words]:
+    return _of_one("never_worse.py", "any-anatomy", chosen, chosen.any_model, models)
+
+
+def _of_one(script: str, name: str, chosen: argparse.Namespace, model: str, models: list[str]) -> list[Words]:
+    return [_ours(script, chosen.output / name, chosen, model)] if model in models else []
+
+
+def _held_out(chosen: argparse.Namespace, models: list[str]) -> list[Words]:
+    words = [*models, "--pairs", str(chosen.pairs)]
+    return [_ours("held_out_brains.py", chosen.output / "held-out", chosen, *words)] if models else []
 
 
 def _prostate(chosen: argparse.Namespace, models: list[str]) -> list[Words]:
@@ -112,9 +120,9 @@ def _prostate(chosen: argparse.Namespace, models: list[str]) -> list[Words]:
 PARTS: dict[str, Callable[[argparse.Namespace, list[str]], list[Words]]] = {
     "brain": _brain,
     "contrast": _contrast,
-    "head-start": _on_brains("head_start.py", "head-start"),
-    "held-out": _on_brains("held_out_brains.py", "held-out"),
-    "any-anatomy": _on_brains("never_worse.py", "any-anatomy"),
+    "head-start": _head_start,
+    "held-out": _held_out,
+    "any-anatomy": _any_anatomy,
     "prostate": _prostate,
 }
 
