@@ -69,10 +69,10 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
     Returns:
         ``(N, *shape)``: 1 where volume is kept, <= 0 where space folds.
     """
-    return stretch(gradient(displacement))
+    return determinant(gradient(displacement))
 
 
-def stretch(slopes: Tensor) -> Tensor:
+def determinant(slopes: Tensor) -> Tensor:
     """Return det(I + du/dx) of slopes ``(N, D, D, *shape)`` as `gradient` gives them, which it overwrites."""
     rows = slopes.unbind(1)
     dim = len(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import NamedTuple
 
 import torch
@@ -36,36 +37,43 @@ def invert(
         iterations: most rounds.
         tolerance: a voxel is done once its round-trip error is below this (voxels).
         initial: where to start; ``-u`` unless told.
-        step: called before each chunk of voxels with its number; it may raise to cancel.
+        step: called before each part of the work with its number; it may raise to cancel.
 
     Returns:
         v, and the error ``|v + u(y + v)|`` that remains, ``(1, 1, *shape)``, both in voxels.
     """
     dim, shape = displacement.shape[1], displacement.shape[2:]
     here = identity_coordinates(shape, displacement).reshape(dim, -1)
-    best = _swept(displacement, -displacement if initial is None else initial).reshape(dim, -1)
+    numbers = count()
+
+    def ask() -> None:
+        if step is not None:
+            step(next(numbers))
+
+    best = _swept(displacement, -displacement if initial is None else initial, ask).reshape(dim, -1)
     error = torch.empty_like(best[0])
     # The slope only steers the steps: half size does for large fields, at an eighth of the cost.
     factors = [2 if displacement[0, 0].numel() > _LARGE and n >= 32 else 1 for n in shape]
     coarse = downsample_displacement(displacement, factors)
     slope = gradient(coarse).reshape(1, dim * dim, *coarse.shape[2:])
     per_voxel = torch.tensor(factors, dtype=here.dtype, device=here.device)[:, None]
-    for number, start in enumerate(range(0, len(error), _CHUNK)):
-        if step is not None:
-            step(number)
+    for start in range(0, len(error), _CHUNK):
+        ask()
         part = slice(start, start + _CHUNK)
         field = _Field(displacement, slope, per_voxel, here[:, part])
         best[:, part], error[part] = _solve(field, best[:, part], iterations, tolerance)
     return best.reshape(1, dim, *shape), error.reshape(1, 1, *shape)
 
 
-def _swept(displacement: Tensor, inverse: Tensor) -> Tensor:
-    """Take one of Newton's steps at every voxel: for most it is enough.
+def _swept(displacement: Tensor, inverse: Tensor, ask: Callable[[], None]) -> Tensor:
+    """Take one step at every voxel, Newton's but for one thing: for most it is enough.
 
-    There ``(I + du/dx)^-1`` is ``I + dv/dy``, whose stencil costs less than to look up du/dx at ``y + v``.
+    ``I + dv/dy`` stands for ``(I + du/dx)^-1``, which it is once v is the inverse: a stencil costs less than to look
+    du/dx up at ``y + v``.
     """
     swept = torch.empty_like(inverse)
     for slab in slabs(inverse.shape[2:], reach=1):
+        ask()
         mine = inverse[:, :, slab.rows]
         there = mine + identity_coordinates(mine.shape[2:], mine)
         there[:, 0] += slab.rows.start

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from regcore.ops.fields import jacobian_determinant, stretch
+from regcore.ops.fields import determinant, jacobian_determinant
 from regcore.ops.slabs import Slab, SlabRunner, slabs
 from regcore.ops.smoothing import box_sum, gaussian
 
@@ -69,7 +69,7 @@ def _smooth_around(displacement: Tensor, folds: Tensor, smallest: float) -> Tens
     slopes = [
         (field.index_select(1, place.after) - field.index_select(1, place.before)) / place.apart for place in places
     ]
-    return indices[stretch(torch.stack(slopes, dim=1)[None])[0] < smallest]
+    return indices[determinant(torch.stack(slopes, dim=1)[None])[0] < smallest]
 
 
 def _near(folds: Tensor, shape: Sequence[int], dtype: torch.dtype) -> tuple[Tensor, Tensor]:

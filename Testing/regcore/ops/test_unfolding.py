@@ -21,3 +21,20 @@ def test_folds_vanish_and_the_rest_stays(shape):
 def test_a_field_without_folds_is_returned_as_it_is():
     displacement = torch.rand(1, 3, 12, 13, 14) * 0.1
     assert torch.equal(unfold(displacement), displacement)
+
+
+@pytest.mark.parametrize("place", [(0, 0, 0), (11, 0, 6), (0, 12, 13), (5, 6, 7)])
+def test_folds_at_the_border_vanish_too(place):
+    displacement = torch.zeros(1, 3, 12, 13, 14)
+    displacement[(0, slice(None), *place)] = torch.tensor([4.0, -3.0, 5.0])
+    assert (jacobian_determinant(displacement) <= 0).any()
+    assert (jacobian_determinant(unfold(displacement)) >= 0.02).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_rough_field_loses_its_folds(seed):
+    rough = 1.5 * torch.randn(1, 3, 24, 20, 22, generator=torch.Generator().manual_seed(seed))
+    assert (jacobian_determinant(rough) <= 0).float().mean() > 0.1
+    unfolded = unfold(rough)
+    assert (jacobian_determinant(unfolded) > 0).all()
+    assert 0.05 < float(unfolded.std() / rough.std()) < 1
