@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from regcore.forces import Force
-from regcore.ops.sampling import sample
+from regcore.ops.quick_sampling import sample_quickly
 from regcore.ops.slabs import Slab, SlabRunner, slabs
 from regcore.ops.smoothing import gaussian, gaussian_reach
 
@@ -49,12 +50,13 @@ class GreedyLevel:
         self._run = run or SlabRunner()
         self.displacement = displacement.clone(memory_format=torch.contiguous_format)  # its memory is written to
         self._force = force
-        self._moving = moving if moving_mask is None else torch.cat([moving, moving_mask], dim=1)
+        both = moving if moving_mask is None else torch.cat([moving, moving_mask], dim=1)
+        self._moving = F.pad(both, [1] * (2 * len(displacement.shape[2:])))  # zeros outside, for whom the edge counts
         self._aspect = aspect
         self._update_sigma = [update_sigma * ratio for ratio in aspect]
         self._field_sigma = [field_sigma * ratio for ratio in aspect]
         self._shape = displacement.shape[2:]
-        self._warped = torch.empty_like(self._moving)
+        self._warped = torch.empty_like(both)
         self._update = torch.empty_like(self.displacement)
         self._spare = torch.empty_like(self.displacement)
 
@@ -80,10 +82,10 @@ class GreedyLevel:
     def _warp(self, slab: Slab) -> None:
         coordinates = self.displacement[:, :, slab.rows].clone()
         for axis, size in enumerate(coordinates.shape[2:]):
-            start = slab.rows.start if axis == 0 else 0
+            start = 1 + (slab.rows.start if axis == 0 else 0)  # the moving image has a border
             position = torch.arange(start, start + size, dtype=coordinates.dtype, device=coordinates.device)
             coordinates[:, axis] += position.view(-1, *[1] * (len(self._shape) - 1 - axis))
-        self._warped[:, :, slab.rows] = sample(self._moving, coordinates)
+        self._warped[:, :, slab.rows] = sample_quickly(self._moving, coordinates)
 
     def _push(self, slab: Slab) -> tuple[float, float]:
         """Fill in the update of the slab's rows; return their summed similarity and largest squared length."""

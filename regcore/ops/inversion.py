@@ -11,7 +11,8 @@ from torch import Tensor
 
 from regcore.ops.fields import gradient
 from regcore.ops.pyramid import downsample_displacement
-from regcore.ops.sampling import identity_coordinates, sample
+from regcore.ops.quick_sampling import sample_quickly
+from regcore.ops.sampling import identity_coordinates
 from regcore.ops.slabs import slabs
 
 _LARGE = 1_000_000  # voxels
@@ -77,7 +78,7 @@ def _swept(displacement: Tensor, inverse: Tensor, ask: Callable[[], None]) -> Te
         mine = inverse[:, :, slab.rows]
         there = mine + identity_coordinates(mine.shape[2:], mine)
         there[:, 0] += slab.rows.start
-        residual = mine + sample(displacement, there, padding="border")
+        residual = mine + sample_quickly(displacement, there)
         slope = gradient(inverse[:, :, slab.outer])[:, :, :, slab.inner]
         step = residual + (slope * residual[:, None]).sum(2)
         swept[:, :, slab.rows] = mine - _shortened(step, 1)
@@ -130,7 +131,7 @@ def _solve(field: _Field, best: Tensor, iterations: int, tolerance: float) -> tu
 def _at(data: Tensor, coordinates: Tensor) -> Tensor:
     """Sample ``(1, C, *shape)`` at a list of points ``(D, n)``; returns ``(C, n)``."""
     dim = len(coordinates)
-    values = sample(data, coordinates.reshape(1, dim, *[1] * (dim - 1), -1), padding="border")
+    values = sample_quickly(data, coordinates.reshape(1, dim, *[1] * (dim - 1), -1))
     return values.reshape(values.shape[1], -1)
 
 

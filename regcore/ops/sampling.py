@@ -61,7 +61,7 @@ def sample(data: Tensor, coordinates: Tensor, mode: Mode = "linear", padding: Pa
     # (2 x + 1) / n - 1 is grid_sample's half-pixel form: exact for an axis of one voxel too, where n - 1 would be 0.
     scaled = [torch.add(coordinates[:, axis].mul(2.0 / n), 1.0 / n - 1.0) for axis, n in enumerate(data.shape[2:])]
     lattice = torch.stack(scaled[::-1], dim=-1)
-    lattice, parts = _share_out(lattice.to(data.dtype))
+    lattice, parts = share_out(lattice.to(data.dtype))
     sampled = F.grid_sample(
         data.expand(parts, *data.shape[1:]) if parts > 1 else data,
         lattice,
@@ -74,7 +74,7 @@ def sample(data: Tensor, coordinates: Tensor, mode: Mode = "linear", padding: Pa
     return sampled.view(parts, data.shape[1], -1).transpose(0, 1).reshape(1, data.shape[1], *coordinates.shape[2:])
 
 
-def _share_out(lattice: Tensor) -> tuple[Tensor, int]:
+def share_out(lattice: Tensor) -> tuple[Tensor, int]:
     """Cut one large lattice into equal parts, as a batch: on a CPU, grid_sample's threads share out the batch only."""
     count, dim = lattice[0, ..., 0].numel(), lattice.shape[-1]
     threads = torch.get_num_threads()
