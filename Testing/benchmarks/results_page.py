@@ -99,8 +99,8 @@ def _head_start(part: Part) -> str:
     told = (
         f"Refinement with budgets of {', '.join(map(str, record['budgets']))} iterations, from the affine alone and "
         f"from what {record['model']} makes of it, {record['threads']} threads. The seconds are those after the "
-        "affine, the network's included (the last two columns leave them out); between two runs a straight line is "
-        "drawn."
+        f"affine, the least of {record['repeat']} runs, the network's included (the last two columns leave them out); "
+        "between two runs a straight line is drawn."
     )
     return f"{told}\n\n![Dice against CPU seconds](head_start.png)\n\n{as_markdown(rows)}"
 

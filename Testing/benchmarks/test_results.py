@@ -73,7 +73,7 @@ def test_the_head_start_is_judged(pages) -> None:
         {"dice": 0.8, "from_zero": None, "from_network": 9.0, "ratio": None, "refinement_ratio": None},
         {"dice": 0.9, "from_zero": 9.0, "from_network": None, "ratio": None, "refinement_ratio": None},
     ]
-    record = {"model": "m", "threads": 2, "budgets": [4, 86], "reached": reached}
+    record = {"model": "m", "threads": 2, "budgets": [4, 86], "repeat": 3, "reached": reached}
     text = _written(pages, "head-start", {"head_start.json": record})
     assert "| 0.700 | 10.0 | 4.0 | 0.40 | yes | 0.10 | yes |" in text
     assert "| 0.750 | 10.0 | 6.0 | 0.60 | no | 0.50 | yes |" in text
