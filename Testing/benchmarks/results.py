@@ -95,7 +95,8 @@ def _contrast(chosen: argparse.Namespace, models: list[str]) -> list[Words]:
 
 
 def _head_start(chosen: argparse.Namespace, models: list[str]) -> list[Words]:
-    return _of_one("head_start.py", "head-start", chosen, chosen.brain_model, models)
+    commands = _of_one("head_start.py", "head-start", chosen, chosen.brain_model, models)
+    return [["env", "OMP_WAIT_POLICY=PASSIVE", *words] for words in commands]  # as the programs have it
 
 
 def _any_anatomy(chosen: argparse.Namespace, models: list[str]) -> list[Words]:
