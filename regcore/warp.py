@@ -98,11 +98,12 @@ def _lattices(
         terms.append(steps * whole[:-1, dim - 1 - axis])
     terms[0] = terms[0] + whole[:-1, -1]
     terms = [term.float() for term in terms]
+    slice_terms = sum(terms[2:], terms[1])  # the same in every slice
     matrix = torch.as_tensor(from_world[:-1, :-1].T).float()
     thickness = max(1, _SLAB_VOXELS // max(1, int(np.prod(target.shape[1:]))))
     for start in range(0, target.shape[0], thickness):
         rows = slice(start, min(start + thickness, target.shape[0]))
-        lattice = terms[0][rows] + sum(terms[2:], terms[1])
+        lattice = terms[0][rows] + slice_terms
         if displacement is not None:
             part = displacement[:, rows]
             lattice += (part.reshape(dim, -1).T @ matrix).reshape(*part.shape[1:], dim)
