@@ -16,6 +16,7 @@ from regcore.metrics.similarity import ncc
 from regcore.models import RegistrationModel
 from regcore.ops.contrast import matched
 from regcore.ops.fields import compose
+from regcore.ops.unfolding import unfold
 from regcore.preprocess import Inputs, Pair, displacement_from, make_pair, registration_grid
 from regcore.settings import Settings
 from regcore.slices import Stack
@@ -67,6 +68,8 @@ def network_displacement(
 ) -> tuple[Tensor, Grid, Trained]:
     """Return what a network adds to what is known: a displacement in voxels of its own grid, that grid, its weights.
 
+    Networks leave a few voxels folded. They are smoothed here: sampled on a finer grid, each would be many.
+
     Args:
         inputs: the pair, in canonical order.
         name: of a deformable network.
@@ -91,7 +94,8 @@ def network_displacement(
     with torch.inference_mode():
         if stack is None:
             with watched(model, report, "network"):
-                displacement = model(pair.fixed.to(device), pair.moving.to(device)).displacement.cpu()
+                found = model(pair.fixed.to(device), pair.moving.to(device)).displacement.cpu()
+            displacement = unfold(found, near=1)
         else:
             displacement = stack.join(_slices(model, stack.cut(pair.fixed), stack.cut(pair.moving), device, report))
     return displacement.clone(), grid, trained
@@ -137,5 +141,6 @@ def _slices(model: RegistrationModel, fixed: Tensor, moving: Tensor, device: tor
 
         part = slice(first, first + _SLICES_AT_ONCE)
         with watched(model, share, f"slice {first + 1} of {len(fixed)}"):
-            found.append(model(fixed[part].to(device), moving[part].to(device)).displacement.cpu())
+            displacements = model(fixed[part].to(device), moving[part].to(device)).displacement.cpu()
+        found += [unfold(displacement[None], near=1) for displacement in displacements]
     return torch.cat(found)

@@ -25,7 +25,7 @@ from regcore.rigid_step import RigidStep, is_rigid
 from regcore.settings import Settings
 from regcore.stages import Stages
 from regcore.start import StartKind, bring_together, needs_overlap
-from regcore.steps import SAME_CONTRAST, Found, Report, Work
+from regcore.steps import SAME_CONTRAST, Found, Report, Work, unfolded
 from regcore.transform import CompositeTransform, DenseTransform, Transform
 from regcore.warp import resample, warp
 from regcore.watch import asking
@@ -123,6 +123,7 @@ def register(
         with stages.stage(title) as report, asking(stages.asked_to_stop):
             found = step_for(name, found)(found, work, report, stages.asked_to_stop)
     with stages.stage("outputs") as report, asking(stages.asked_to_stop):
+        found = unfolded(found, grid)
         transform = _assemble(found.dense, grid, inputs.fixed.grid, found.linear)
         result = _apply(inputs, transform, initial, settings.inverse, report)
     return replace(

@@ -208,7 +208,7 @@ def _onto(image: Image, way: Transform | DisplacementField, grid: Grid) -> Tenso
     ratios = [there / here for there, here in zip(grid.spacing[::-1], image.grid.spacing[::-1], strict=True)]
     if max(ratios) > 1.5:
         data = gaussian(data, [0.4 * ratio if ratio > 1.5 else 0.0 for ratio in ratios])
-    return warp(image.with_data(data[0, 0]), way, grid).tensor
+    return warp(image.with_data(data[0, 0]), way, grid, "quick").tensor
 
 
 def _mask_onto(mask: Image | None, way: Transform | DisplacementField, grid: Grid) -> Tensor | None:

@@ -20,6 +20,7 @@ from regcore.grid import Grid
 from regcore.metrics.similarity import ncc
 from regcore.ops.contrast import matched
 from regcore.ops.sampling import warp
+from regcore.ops.unfolding import unfold
 from regcore.preprocess import Inputs, Pair, make_pair
 from regcore.progress import CancelCheck
 from regcore.refine import RefineOptions, refine
@@ -140,6 +141,24 @@ def refined(found: Found, work: Work, report: Report, stop: CancelCheck) -> Foun
         dense = _refine(pair, found.dense, options, work.device, report, stop)
     warnings = (*found.warnings, _OTHER_CONTRAST) if metric == "mind" else found.warnings
     return replace(found, dense=dense, metric=metric, warnings=warnings, slicewise=slicewise)
+
+
+def unfolded(found: Found, grid: Grid) -> Found:
+    """Smooth the folds of a dense part that no refinement has looked at, slice by slice if it was found so.
+
+    Args:
+        found: after the last stage.
+        grid: the registration grid.
+    """
+    if found.dense is None or found.metric != "none":
+        return found
+    if not found.slicewise:
+        return replace(found, dense=unfold(found.dense))
+    dense, stack = found.dense.clone(), Stack.of(grid)
+    in_plane = [axis for axis in range(3) if axis != stack.axis]
+    for one in stack.cut(dense):  # each a view
+        one[in_plane] = unfold(one[None, in_plane])[0]
+    return replace(found, dense=dense)
 
 
 def comparable(pair: Pair, near: Tensor | None) -> tuple[Literal["lncc", "mind"], Pair]:

@@ -8,8 +8,10 @@ import torch
 
 from regcore import rigid_step
 from regcore.chain import stage_names
+from regcore.field import to_voxels
 from regcore.grid import Grid
 from regcore.image import Image
+from regcore.ops.fields import jacobian_determinant
 from regcore.pipeline import register
 from regcore.preprocess import Inputs, normalise
 from regcore.progress import Cancelled
@@ -91,6 +93,24 @@ def test_a_network_goes_on_from_the_initial_transform(cube, monkeypatch):
     start = RigidTransform.from_euler((0, 0, 0), (2.0, 0.0, 0.0))
     result = register(cube, Settings(model="down", refine=0, init=("none",)), start=start)
     np.testing.assert_allclose(middle(result), [2.0, 0.0, 3.0], atol=1e-4)
+
+
+@pytest.mark.parametrize("dimensions", [3, 2])
+def test_what_a_network_folds_is_unfolded(cube, stack, monkeypatch, dimensions):
+    add_shift(monkeypatch, "folds", {dimensions: (3.0, 0.0, 1.5)[:dimensions]})
+    predict = Shift.predict
+
+    def fold(self, fixed, moving):
+        found = predict(self, fixed, moving)
+        found.displacement[(..., *[15] * dimensions)] += 5
+        return found
+
+    inputs = cube if dimensions == 3 else stack[0]
+    monkeypatch.setattr(Shift, "predict", fold)
+    result = register(inputs, Settings(model="folds", refine=0, init=("none",)))
+    determinant = jacobian_determinant(to_voxels(result.transform.displacement_on(inputs.fixed.grid)))
+    assert 0 < float(determinant.min()) < 0.7
+    assert float(determinant.max()) > 1.3
 
 
 def test_refinement_undoes_what_a_network_got_wrong(cube, monkeypatch):

@@ -108,6 +108,24 @@ def test_linear_warp_is_itks(grid_pair, make_transform, texture, smooth_field, a
     assert np.mean((ours == -7) != (itk == -7)) < 1e-3
 
 
+def test_a_quick_warp_is_the_linear_one_nearly(grid_pair, make_transform, texture, smooth_field) -> None:
+    fixed, moving = grid_pair
+    image, transform = texture(moving), make_transform(fixed, smooth_field)
+    exact, quick = (warp(image, transform, fixed, mode, outside=-7.0).data for mode in ("linear", "quick"))
+    assert torch.equal(exact == -7, quick == -7)
+    steepest = max(float(image.data.diff(dim=axis).abs().max()) for axis in range(image.dim))
+    assert float((exact - quick).abs().max()) < 3 * steepest / 250
+
+
+def test_places_that_are_no_number_are_outside(awkward_grid: Grid, blob) -> None:
+    field = DisplacementField(torch.zeros(awkward_grid.dim, *awkward_grid.shape), awkward_grid)
+    nowhere = (0, *[n // 2 for n in awkward_grid.shape])
+    field.data[nowhere] = torch.nan
+    warped = warp(blob(awkward_grid), field, awkward_grid, outside=-7.0).data
+    assert warped[nowhere[1:]] == -7
+    assert int((warped == -7).sum()) == 1
+
+
 @pytest.mark.parametrize("mode", ["nearest", "label"])
 def test_label_warps_are_itks(grid_pair, make_transform, segments, smooth_field, as_itk, mode: str) -> None:
     fixed, moving = grid_pair

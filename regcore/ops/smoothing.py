@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 _NEGLIGIBLE = 0.2  # voxels: the neighbours' weight is less than 4e-6
+_SMALLEST_WEIGHT = 1e-4  # of the middle one
 
 
 def box_sum(data: Tensor, width: int | Sequence[int]) -> Tensor:
@@ -39,10 +40,10 @@ def box_sum(data: Tensor, width: int | Sequence[int]) -> Tensor:
 
 
 def gaussian(data: Tensor, sigma: float | Sequence[float]) -> Tensor:
-    """Smooth with a Gaussian cut at three sigmas; weights that fall outside are left out and the others scaled up.
+    """Smooth with a Gaussian cut at three sigmas or, if nearer, below 1e-4 of its height.
 
-    A constant stays constant up to the border, as with ``scipy.ndimage.gaussian_filter(x, mode="constant")`` divided
-    by the same of an image of ones.
+    Weights that fall outside are left out and the others scaled up: a constant stays constant up to the border, as
+    with ``scipy.ndimage.gaussian_filter(x, mode="constant")`` divided by the same of an image of ones.
 
     Args:
         data: ``(N, C, *shape)``.
@@ -65,7 +66,8 @@ def gaussian_reach(sigma: float) -> int:
 
 def gaussian_weights(sigma: float) -> list[float]:
     """Return the weights at distance 0, 1, 2, .. of a Gaussian (``sigma`` in voxels); the two-sided sum is 1."""
-    weights = [math.exp(-0.5 * (x / sigma) ** 2) for x in range(max(1, math.ceil(3.0 * sigma)) + 1)]
+    heights = [math.exp(-0.5 * (x / sigma) ** 2) for x in range(max(1, math.ceil(3.0 * sigma)) + 1)]
+    weights = heights[:2] + [height for height in heights[2:] if height >= _SMALLEST_WEIGHT]
     total = weights[0] + 2.0 * sum(weights[1:])
     return [weight / total for weight in weights]
 

@@ -14,13 +14,14 @@ from regcore.ops.fields import determinant, jacobian_determinant
 from regcore.ops.slabs import Slab, SlabRunner, slabs
 from regcore.ops.smoothing import box_sum, gaussian
 
-_NEAR = 3  # voxels: width of what is smoothed around a fold; more moves more
-_EDGE = 0.7  # voxels: deviation of the Gaussian that softens it
+_EDGE = 0.7  # voxels: deviation of the Gaussian that softens what is smoothed
 _LEAST = 0.01  # weight from which on a voxel is smoothed
-_REACH = 4  # voxels around a fold: half of what is smoothed, and its soft edge
+_SOFT = 3  # voxels: how far out its soft edge reaches
 
 
-def unfold(displacement: Tensor, smallest: float = 0.02, rounds: int = 60, run: SlabRunner | None = None) -> Tensor:
+def unfold(
+    displacement: Tensor, smallest: float = 0.02, rounds: int = 60, near: int = 3, run: SlabRunner | None = None
+) -> Tensor:
     """Return the displacement with its folds smoothed away; elsewhere it stays as it is.
 
     Around each voxel whose Jacobian determinant is below ``smallest`` the field is smoothed a little along each axis,
@@ -30,6 +31,7 @@ def unfold(displacement: Tensor, smallest: float = 0.02, rounds: int = 60, run: 
         displacement: ``(1, D, *shape)``, voxels.
         smallest: determinant that counts as folded.
         rounds: of smoothing in one place; then it is left as it is.
+        near: width, in voxels, of what is smoothed around a fold; less moves less and takes longer.
         run: what slabs are run with.
     """
     run = run or SlabRunner()
@@ -40,7 +42,7 @@ def unfold(displacement: Tensor, smallest: float = 0.02, rounds: int = 60, run: 
         for _ in range(rounds):
             if not len(left):
                 break
-            left = _smooth_around(result, left, smallest)
+            left = _smooth_around(result, left, smallest, near)
     return result
 
 
@@ -52,16 +54,17 @@ def _folds_in(displacement: Tensor, slab: Slab, smallest: float) -> Tensor:
     return indices
 
 
-def _smooth_around(displacement: Tensor, folds: Tensor, smallest: float) -> Tensor:
+def _smooth_around(displacement: Tensor, folds: Tensor, smallest: float, near: int) -> Tensor:
     """Smooth near ``folds``, in place; return the folds that are left there.
 
     Few voxels are near a fold: they are gathered one by one, which costs a fraction of smoothing all around them.
     """
     shape = displacement.shape[2:]
     field = displacement.view(len(shape), -1)
-    indices, weight = _near(folds, shape, displacement.dtype)
-    places = [_Neighbours.of(indices, axis, shape) for axis in range(len(shape))]
-    at = places[0].at
+    indices, weight = _around(folds, shape, displacement.dtype, near)
+    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    at = (indices * indices.new_tensor(strides)).sum(1)
+    places = [_Neighbours.of(at, indices[:, axis], *step) for axis, step in enumerate(zip(strides, shape, strict=True))]
     for place in places:
         here = field.index_select(1, at)
         mean = field.index_select(1, place.before).add_(field.index_select(1, place.after)).mul_(0.5)
@@ -72,30 +75,28 @@ def _smooth_around(displacement: Tensor, folds: Tensor, smallest: float) -> Tens
     return indices[determinant(torch.stack(slopes, dim=1)[None])[0] < smallest]
 
 
-def _near(folds: Tensor, shape: Sequence[int], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _around(folds: Tensor, shape: Sequence[int], dtype: torch.dtype, near: int) -> tuple[Tensor, Tensor]:
     """Return the voxels around ``folds``, ``(P, D)`` indices, and how much to smooth each, up to a half, ``(P,)``."""
-    low = (folds.amin(0) - _REACH).clamp(min=0)
-    high = torch.minimum(folds.amax(0) + _REACH + 1, torch.tensor(shape, device=folds.device))
+    reach = near // 2 + _SOFT
+    low = (folds.amin(0) - reach).clamp(min=0)
+    high = torch.minimum(folds.amax(0) + reach + 1, torch.tensor(shape, device=folds.device))
     marked = torch.zeros((1, 1, *(high - low).tolist()), dtype=dtype, device=folds.device)
     marked[0, 0].index_put_((folds - low).unbind(1), marked.new_ones(()))
     # What is left of the weight where it is cut off is taken off everywhere: nothing jumps there.
-    share = gaussian(box_sum(marked, _NEAR).clamp_(max=1.0), _EDGE)[0, 0] - _LEAST
+    share = gaussian(box_sum(marked, near).clamp_(max=1.0), _EDGE)[0, 0] - _LEAST
     indices = (share > 0).nonzero()
     return indices + low, 0.5 * share[indices.unbind(1)]
 
 
 class _Neighbours(NamedTuple):
-    """Voxels and those before and after them along one axis, as places in the flattened volume; none is outside it."""
+    """Voxels before and after some along one axis, as places in the flattened volume; none is outside it."""
 
-    at: Tensor
     before: Tensor
     after: Tensor
-    apart: Tensor  # voxels between ``before`` and ``after``
+    apart: Tensor  # voxels between them
 
     @classmethod
-    def of(cls, indices: Tensor, axis: int, shape: Sequence[int]) -> _Neighbours:
-        strides = [math.prod(shape[n + 1 :]) for n in range(len(shape))]
-        at = (indices * indices.new_tensor(strides)).sum(1)
-        first, last = indices[:, axis] == 0, indices[:, axis] == shape[axis] - 1
-        before, after = at - strides[axis] * ~first, at + strides[axis] * ~last
-        return cls(at, before, after, (2.0 - first.float() - last.float()).clamp_min_(1.0))
+    def of(cls, at: Tensor, index: Tensor, stride: int, size: int) -> _Neighbours:
+        first, last = index == 0, index == size - 1
+        apart = (2.0 - first.float() - last.float()).clamp_min_(1.0)
+        return cls(at - stride * ~first, at + stride * ~last, apart)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
 from regcore.ops.pyramid import downsample, downsample_displacement, upsample, upsample_displacement
 from regcore.ops.sampling import identity_coordinates
@@ -22,6 +23,16 @@ def test_up_after_down_gives_a_ramp_back_inside(shape):
     assert back.shape == ramp(shape).shape
     inside = (..., *[slice(2, -4)] * len(shape))
     torch.testing.assert_close(back[inside], ramp(shape)[inside])
+
+
+@pytest.mark.parametrize("factors", [(2, 2, 2), (1, 3, 4), (4, 2)])
+def test_upsampling_is_torchs_interpolation(factors):
+    data = torch.rand(2, 3, *[5, 1, 6][: len(factors)])
+    mode = {2: "bilinear", 3: "trilinear"}[len(factors)]
+    whole = F.interpolate(data, scale_factor=[float(f) for f in factors], mode=mode, align_corners=False)
+    torch.testing.assert_close(upsample(data, factors, whole.shape[2:]), whole)
+    cut = [max(1, n - 1) for n in whole.shape[2:]]
+    torch.testing.assert_close(upsample(data, factors, cut), whole[(..., *[slice(n) for n in cut])])
 
 
 def test_displacements_are_counted_in_voxels_of_their_own_grid():
