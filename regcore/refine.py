@@ -263,11 +263,11 @@ def _factors(shape: Sequence[int], spacing: Sequence[float], factor: int) -> lis
 
 def _foreground(pair: _Pair) -> tuple[slice, ...]:
     """Return the smallest box that holds both images' foreground and a margin."""
-    some = (pair.fixed > _BACKGROUND) | (pair.moving > _BACKGROUND)
+    brightest = torch.maximum(pair.fixed, pair.moving)[0, 0]
     where = []
-    for axis, size in enumerate(some.shape[2:], start=2):
-        others = [other for other in range(some.ndim) if other != axis]
-        hit = some.sum(others).nonzero()
+    for size in pair.fixed.shape[2:]:
+        hit = (brightest.reshape(size, -1).amax(1) > _BACKGROUND).nonzero()
+        brightest = brightest.amax(0)  # the axes that follow
         first, last = (int(hit.min()), int(hit.max())) if len(hit) else (0, size - 1)
         where.append(slice(max(0, first - _MARGIN), min(size, last + 1 + _MARGIN)))
     return tuple(where)

@@ -81,13 +81,14 @@ def determinant(slopes: Tensor) -> Tensor:
     if dim == 2:
         return rows[0][:, 0] * rows[1][:, 1] - rows[0][:, 1] * rows[1][:, 0]
     # By hand: torch.linalg.cross takes three times as long.
-    return rows[0][:, 0] * _minor(rows, 0) + rows[0][:, 1] * _minor(rows, 1) + rows[0][:, 2] * _minor(rows, 2)
+    expanded = _minor(rows, 0).mul_(rows[0][:, 0])
+    return expanded.addcmul_(rows[0][:, 1], _minor(rows, 1)).addcmul_(rows[0][:, 2], _minor(rows, 2))
 
 
 def _minor(rows: Sequence[Tensor], axis: int) -> Tensor:
     """Return the cofactor of the first row's number ``axis``."""
     one, other = (axis + 1) % 3, (axis + 2) % 3
-    return rows[1][:, one] * rows[2][:, other] - rows[1][:, other] * rows[2][:, one]
+    return (rows[1][:, one] * rows[2][:, other]).addcmul_(rows[1][:, other], rows[2][:, one], value=-1.0)
 
 
 def _difference(values: Tensor, axis: int, out: Tensor) -> None:

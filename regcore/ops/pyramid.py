@@ -8,10 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-
-_POOL = {2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 def downsample(data: Tensor, factors: Sequence[int]) -> Tensor:
@@ -24,10 +21,11 @@ def downsample(data: Tensor, factors: Sequence[int]) -> Tensor:
     Returns:
         ``(N, C, *coarse)`` with ``coarse = ceil(shape / factors)``.
     """
-    if all(factor == 1 for factor in factors):
-        return data
-    # avg_pool refuses generators of sizes and is picky about types: plain lists of int.
-    return _POOL[data.ndim - 2](data, list(factors), ceil_mode=True, count_include_pad=False)
+    # One axis after the other, in whole rows: faster than torch's pooling, and less is left for the next.
+    for axis, factor in enumerate(factors, start=2):
+        if factor != 1:
+            data = _average_axis(data, axis, factor)
+    return data
 
 
 def upsample(data: Tensor, factors: Sequence[int], shape: Sequence[int]) -> Tensor:
@@ -41,12 +39,24 @@ def upsample(data: Tensor, factors: Sequence[int], shape: Sequence[int]) -> Tens
     Returns:
         ``(N, C, *shape)``.
     """
-    # One axis after the other, in whole rows: a sixth of the time of torch's interpolation in volumes.
+    # As above: a sixth of the time of torch's interpolation in volumes.
     for axis in reversed(range(2, data.ndim)):
         if factors[axis - 2] != 1:
             data = _upsample_axis(data, axis, factors[axis - 2])
         data = data.narrow(axis, 0, shape[axis - 2])
     return data
+
+
+def _average_axis(data: Tensor, axis: int, factor: int) -> Tensor:
+    blocks, left = divmod(data.shape[axis], factor)
+    whole = data.narrow(axis, 0, blocks * factor)
+    split = whole.reshape(*data.shape[:axis], blocks, factor, *data.shape[axis + 1 :])  # a view
+    mean = split.select(axis + 1, 0) / factor
+    for number in range(1, factor):
+        mean.add_(split.select(axis + 1, number), alpha=1 / factor)
+    if not left:
+        return mean
+    return torch.cat((mean, data.narrow(axis, blocks * factor, left).mean(axis, keepdim=True)), dim=axis)
 
 
 def _upsample_axis(data: Tensor, axis: int, factor: int) -> Tensor:

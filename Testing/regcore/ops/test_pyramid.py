@@ -25,6 +25,18 @@ def test_up_after_down_gives_a_ramp_back_inside(shape):
     torch.testing.assert_close(back[inside], ramp(shape)[inside])
 
 
+@pytest.mark.parametrize(("size", "factors"), [((9, 14, 11), (2, 2, 2)), ((3, 8, 17), (1, 8, 4)), ((15, 17), (4, 2))])
+def test_downsampling_is_torchs_pooling(size, factors):
+    data = torch.rand(2, 3, *size)
+    pool = {2: F.avg_pool2d, 3: F.avg_pool3d}[len(size)]
+    torch.testing.assert_close(downsample(data, factors), pool(data, factors, ceil_mode=True, count_include_pad=False))
+
+
+def test_an_axis_shorter_than_a_block_is_averaged_whole():
+    data = torch.rand(1, 1, 2, 3, 6)
+    torch.testing.assert_close(downsample(data, (4, 8, 1)), data.mean((2, 3), keepdim=True))
+
+
 @pytest.mark.parametrize("factors", [(2, 2, 2), (1, 3, 4), (4, 2)])
 def test_upsampling_is_torchs_interpolation(factors):
     data = torch.rand(2, 3, *[5, 1, 6][: len(factors)])
