@@ -199,7 +199,11 @@ def read_transform(path: str | Path, grid: Grid, name: str = "transform") -> Tra
 
 
 def transform_from_sitk(source: sitk.Transform, grid: Grid) -> Transform:
-    """Take over a SimpleITK transform; see `read_transform`."""
+    """Take over a SimpleITK transform; see `read_transform`.
+
+    Raises:
+        ValueError: its numbers are not finite.
+    """
     source = source.Downcast()
     if isinstance(source, sitk.CompositeTransform):
         # ITK applies the transform that was added last first.
@@ -219,6 +223,8 @@ def transform_from_sitk(source: sitk.Transform, grid: Grid) -> Transform:
         kind = sitk.sitkVectorFloat64
         vectors = sitk.TransformToDisplacementField(source, kind, size, origin, spacing, direction)
     data = torch.from_numpy(np.moveaxis(sitk.GetArrayFromImage(vectors), -1, 0).astype(np.float32))
+    if not bool(torch.isfinite(data).all()):
+        raise ValueError("transform: expected finite displacements, found NaN or infinity; make it again")
     return DenseTransform(DisplacementField(data, _grid_of(vectors)))
 
 

@@ -11,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+from regcore.field import DisplacementField
 from regcore.grid import Grid
 from regcore.image import Image
 from regcore.integrity import spacings
@@ -316,6 +317,15 @@ def test_bad_transforms_are_refused_in_one_sentence(tmp_path: Path, make, compla
     with pytest.raises(ValueError, match=f"init: .*{complaint}") as caught:
         read_transform(make(tmp_path), Grid.of((4, 4, 4)), "init")
     assert "\n" not in str(caught.value)
+
+
+def test_a_field_with_numbers_that_are_none_is_refused(tmp_path: Path) -> None:
+    grid = Grid.of((4, 5, 6))
+    field = DisplacementField(torch.zeros(3, *grid.shape), grid)
+    field.data[1, 2, 3, 1] = torch.nan
+    write_transform(DenseTransform(field), tmp_path / "t.h5")
+    with pytest.raises(ValueError, match="expected finite displacements, found NaN or infinity"):
+        read_transform(tmp_path / "t.h5", grid)
 
 
 def test_a_transform_of_another_dimension_is_refused(tmp_path: Path) -> None:
