@@ -193,7 +193,7 @@ def _refine_one(pair: _Pair, options: RefineOptions, spacing: Sequence[float], w
         begin = level.start if found is None else _carried_on(*found, level, ratio)
         found = level, _run_level(level, begin, iterations, after, options, spacing, factors, watch)
     if found is None:
-        return pair.start
+        return unfold(pair.start, run=watch.run)
     return _put_back(pair.start, unfold(_carried_on(*found, inside, factors), run=watch.run), where)
 
 

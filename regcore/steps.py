@@ -60,7 +60,8 @@ class Found:
     """What is known after a stage: a linear part and, before it, a dense one in voxels of the registration grid.
 
     ``slicewise`` tells whether the dense part moves nothing between slices, ``seen_mm`` the voxel of the last trained
-    deformable network: what is coarser has been looked at.
+    deformable network: what is coarser has been looked at. ``may_fold`` tells whether the dense part is as a network
+    left it, or a composition of two.
     """
 
     linear: Transform
@@ -72,6 +73,7 @@ class Found:
     warnings: tuple[str, ...] = ()
     slicewise: bool = False
     seen_mm: float | None = None
+    may_fold: bool = False
 
     def transform(self, grid: Grid) -> Transform:
         """Return both parts as one, ``grid`` being the registration grid."""
@@ -108,7 +110,8 @@ def deformable_network(name: str, found: Found, work: Work, report: Report, stop
     slicewise = runs_slicewise(name, work.inputs.fixed.grid, work.settings.slicewise, work.settings.weights)
     weights = {**found.weights, **trained.files}
     seen_mm = max(own_grid.spacing) if trained.files and not slicewise else found.seen_mm
-    return replace(found, dense=dense, weights=weights, warnings=warnings, slicewise=slicewise, seen_mm=seen_mm)
+    known = replace(found, weights=weights, warnings=warnings, slicewise=slicewise, seen_mm=seen_mm)
+    return replace(known, dense=dense, may_fold=True)
 
 
 def refined_rigid(found: Found, work: Work, report: Report, stop: CancelCheck) -> Found:
@@ -140,17 +143,18 @@ def refined(found: Found, work: Work, report: Report, stop: CancelCheck) -> Foun
         options = _without_seen(options, pair.grid, found.seen_mm)
         dense = _refine(pair, found.dense, options, work.device, report, stop)
     warnings = (*found.warnings, _OTHER_CONTRAST) if metric == "mind" else found.warnings
-    return replace(found, dense=dense, metric=metric, warnings=warnings, slicewise=slicewise)
+    may_fold = slicewise and found.dense is not None
+    return replace(found, dense=dense, metric=metric, warnings=warnings, slicewise=slicewise, may_fold=may_fold)
 
 
 def unfolded(found: Found, grid: Grid) -> Found:
-    """Smooth the folds of a dense part that no refinement has looked at, slice by slice if it was found so.
+    """Smooth the folds of a dense part that may have some, slice by slice if it was found so.
 
     Args:
         found: after the last stage.
         grid: the registration grid.
     """
-    if found.dense is None or found.metric != "none":
+    if found.dense is None or not found.may_fold:
         return found
     if not found.slicewise:
         return replace(found, dense=unfold(found.dense))

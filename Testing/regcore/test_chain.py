@@ -95,8 +95,9 @@ def test_a_network_goes_on_from_the_initial_transform(cube, monkeypatch):
     np.testing.assert_allclose(middle(result), [2.0, 0.0, 3.0], atol=1e-4)
 
 
+@pytest.mark.parametrize("stages", [("folds",), ("refine", "folds"), ("folds", "refine")])
 @pytest.mark.parametrize("dimensions", [3, 2])
-def test_what_a_network_folds_is_unfolded(cube, stack, monkeypatch, dimensions):
+def test_what_a_network_folds_is_unfolded(cube, stack, monkeypatch, dimensions, stages):
     add_shift(monkeypatch, "folds", {dimensions: (3.0, 0.0, 1.5)[:dimensions]})
     predict = Shift.predict
 
@@ -107,7 +108,7 @@ def test_what_a_network_folds_is_unfolded(cube, stack, monkeypatch, dimensions):
 
     inputs = cube if dimensions == 3 else stack[0]
     monkeypatch.setattr(Shift, "predict", fold)
-    result = register(inputs, Settings(model="folds", refine=0, init=("none",)))
+    result = register(inputs, Settings(stages=stages, refine=1, init=("none",)))
     determinant = jacobian_determinant(to_voxels(result.transform.displacement_on(inputs.fixed.grid)))
     assert 0 < float(determinant.min()) < 0.7
     assert float(determinant.max()) > 1.3

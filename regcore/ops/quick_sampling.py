@@ -12,12 +12,15 @@ from torch import Tensor
 
 from regcore.ops.sampling import sample, share_out
 
+_MOST_ROWS = 1 << 16  # float32 tells 1/250 of one apart
+
 
 def sample_quickly(data: Tensor, coordinates: Tensor) -> Tensor:
     """Sample ``data`` linearly at voxel ``coordinates``; outside, the nearest edge voxel counts.
 
     What `sample` does, but for places that are rounded, to 1/250 voxel at most: float32 counts the rows through all the
-    slices that are looked at, up to 65,000 of them. For what is iterated on, not for results.
+    slices that are looked at. Where those are more than that allows, `sample` does it. For what is iterated on, not for
+    results.
 
     Args:
         data: ``(1, C, *size)``.
@@ -33,6 +36,8 @@ def sample_quickly(data: Tensor, coordinates: Tensor) -> Tensor:
     above = slices.floor().clamp_(max=depth - 2)
     first, last = int(above.min()), int(above.max()) + 2
     rows = (last - first) * height
+    if rows > _MOST_ROWS:
+        return sample(data, coordinates, padding="border")
     picture = data[:, :, first:last].reshape(1, data.shape[1], rows, width)
     row = (above - first).mul_(height).add_(coordinates[:, 1].clamp(0, height - 1))
     lattice = torch.stack(

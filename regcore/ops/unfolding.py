@@ -12,11 +12,10 @@ from torch import Tensor
 
 from regcore.ops.fields import determinant, jacobian_determinant
 from regcore.ops.slabs import Slab, SlabRunner, slabs
-from regcore.ops.smoothing import box_sum, gaussian
+from regcore.ops.smoothing import box_sum, gaussian, gaussian_reach
 
 _EDGE = 0.7  # voxels: deviation of the Gaussian that softens what is smoothed
 _LEAST = 0.01  # weight from which on a voxel is smoothed
-_SOFT = 3  # voxels: how far out its soft edge reaches
 
 
 def unfold(
@@ -77,7 +76,7 @@ def _smooth_around(displacement: Tensor, folds: Tensor, smallest: float, near: i
 
 def _around(folds: Tensor, shape: Sequence[int], dtype: torch.dtype, near: int) -> tuple[Tensor, Tensor]:
     """Return the voxels around ``folds``, ``(P, D)`` indices, and how much to smooth each, up to a half, ``(P,)``."""
-    reach = near // 2 + _SOFT
+    reach = near // 2 + gaussian_reach(_EDGE)
     low = (folds.amin(0) - reach).clamp(min=0)
     high = torch.minimum(folds.amax(0) + reach + 1, torch.tensor(shape, device=folds.device))
     marked = torch.zeros((1, 1, *(high - low).tolist()), dtype=dtype, device=folds.device)

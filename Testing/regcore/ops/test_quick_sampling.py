@@ -38,3 +38,9 @@ def test_threads_share_many_points(threads) -> None:
     finally:
         torch.set_num_threads(before)
     assert (found - sample(data, places, padding="border")).abs().max() < 0.004
+
+
+def test_more_rows_than_can_be_told_apart_are_sampled_exactly() -> None:
+    data = torch.rand(1, 1, 300, 300, 2)
+    places = torch.rand(1, 3, 1, 1, 500) * torch.tensor([299.0, 299.0, 1.0]).view(1, 3, 1, 1, 1)
+    assert torch.equal(sample_quickly(data, places), sample(data, places, padding="border"))
